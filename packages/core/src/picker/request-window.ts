@@ -1,0 +1,66 @@
+/** How many requests one peer should have under way. */
+export interface RequestWindowOptions {
+  /** What the peer keeps (`reqq`), or what we are content with. */
+  readonly atMost: number
+  /**
+   * How long an answer may queue at the peer beyond its round trip, in ms. More throughput costs it
+   * nothing; a seek waits that much longer. @defaultValue 40
+   */
+  readonly queueMs?: number | undefined
+}
+
+const FIRST = 8
+const LEAST = 4
+
+/**
+ * Finds the bandwidth-delay product by the delay alone: more requests as long as answers come
+ * promptly, fewer as soon as they queue up.
+ */
+export class RequestWindow {
+  #atMost: number
+  readonly #queueMs: number
+  #size = FIRST
+  #slowStart = true
+  #leastMs = Number.POSITIVE_INFINITY
+  #leastUntil = 0
+  #shrunkAt = 0
+
+  constructor({ atMost, queueMs = 40 }: RequestWindowOptions) {
+    this.#atMost = atMost
+    this.#queueMs = queueMs
+  }
+
+  /** Requests that may be under way now. */
+  get size(): number {
+    return Math.floor(this.#size)
+  }
+
+  /** The shortest wait seen of late, in ms; unknown at first. */
+  get roundTripMs(): number | undefined {
+    return this.#leastMs === Number.POSITIVE_INFINITY ? undefined : this.#leastMs
+  }
+
+  limit(atMost: number): void {
+    this.#atMost = Math.max(1, atMost)
+    this.#size = Math.min(this.#size, this.#atMost)
+  }
+
+  /** A block came `waitedMs` after it was asked for. */
+  answered(waitedMs: number, now: number): void {
+    // A path can get longer, so the least wait is forgotten after a while.
+    if (waitedMs <= this.#leastMs || now > this.#leastUntil) {
+      this.#leastMs = waitedMs
+      this.#leastUntil = now + 10_000
+    }
+    if (waitedMs <= this.#leastMs + this.#queueMs) {
+      this.#size = Math.min(this.#atMost, this.#size + (this.#slowStart ? 1 : 1 / this.#size))
+      return
+    }
+    this.#slowStart = false
+    // Once per round trip: the answers to what is under way tell the same story again.
+    if (now - this.#shrunkAt < waitedMs) return
+    this.#shrunkAt = now
+    const fits = (this.#leastMs + this.#queueMs) / waitedMs
+    this.#size = Math.max(LEAST, this.#size * Math.max(0.5, fits))
+  }
+}

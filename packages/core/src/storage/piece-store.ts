@@ -1,0 +1,400 @@
+import { setMaxListeners } from 'node:events'
+import type { ByteRange } from '../byte-source.ts'
+import { IsthmusError, isIsthmusError } from '../errors.ts'
+import type { Hasher } from '../hash/hasher.ts'
+import { Bitfield } from '../metainfo/bitfield.ts'
+import type { Layout } from '../metainfo/layout.ts'
+import { type Metainfo, pieceHash } from '../metainfo/metainfo.ts'
+import type { AbortOptions } from '../signal.ts'
+import { Admission, type Tenant } from './admission.ts'
+import { recyclePieceBuffer, takePieceBuffer } from './buffer-pool.ts'
+import type { PieceCache } from './piece-cache.ts'
+import type { PieceStorage } from './storage.ts'
+
+/** What the torrent around a {@link PieceStore} is asked and told. */
+export interface PieceStoreHandler {
+  /** Pieces ahead of the nearest reader; Infinity where nobody needs it. */
+  distanceOf(piece: number): number
+  /** Whether a reader is about to need the piece. */
+  isAwaited(piece: number): boolean
+  /** Whether a piece that is not here is being filled for somebody. What is not may lose its place. */
+  isNeeded(piece: number): boolean
+  /** Its place is needed elsewhere: what came of it is thrown away. */
+  onDropped(piece: number): void
+  /** The piece is here, checked against its hash. */
+  onVerified(piece: number): void
+  /** It was here, and is no more: evicted, or found wrong. */
+  onLost(piece: number): void
+  /** A place for a piece was found: it may be started. */
+  onAdmitted(): void
+  /** The storage did not do what it should; the torrent goes on without that piece. */
+  onWarning(error: IsthmusError): void
+}
+
+export interface PieceStoreOptions {
+  readonly metainfo: Metainfo
+  readonly storage: PieceStorage
+  readonly hasher: Hasher
+  readonly cache: PieceCache
+  readonly handler: PieceStoreHandler
+}
+
+let owners = 0
+
+/**
+ * What core wraps around any storage: nothing is read from it but what was checked against the
+ * torrent's hashes, whatever the storage says.
+ */
+export class PieceStore implements Tenant {
+  readonly layout: Layout
+  /** Pieces that can be read: verified, or of a `mutable` storage there and not found wrong. */
+  readonly available: Bitfield
+  readonly #owner = ++owners
+  readonly #options: PieceStoreOptions
+  readonly #storage: PieceStorage
+  readonly #admission: Admission | undefined
+  /** There, but nobody knows yet whether it is right. */
+  #unchecked: Bitfield
+  readonly #checking = new Map<number, Promise<boolean>>()
+  readonly #filling = new Map<number, Promise<Uint8Array>>()
+  readonly #writing = new Set<Promise<unknown>>()
+  readonly #closing = new AbortController()
+  #closed: Promise<void> | undefined
+
+  private constructor(options: PieceStoreOptions, present: Bitfield, verified: Bitfield) {
+    this.#options = options
+    this.#storage = options.storage
+    this.layout = options.metainfo.layout
+    // Every piece that waits for a place listens for the end.
+    setMaxListeners(0, this.#closing.signal)
+    const { capacity, trust } = options.storage
+    this.#admission = capacity === undefined ? undefined : Admission.of(capacity)
+    this.available = trust === 'mutable' ? present.copy() : verified.copy()
+    this.#unchecked = new Bitfield(this.layout.pieceCount)
+    if (trust === 'mutable') return
+    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
+      if (present.has(piece) && !verified.has(piece)) this.#unchecked.set(piece)
+    }
+  }
+
+  /** Asks the storage what is there. Rejects with `ISTHMUS_STORAGE_FAILED` where it cannot say. */
+  static async open(
+    options: PieceStoreOptions,
+    { signal }: AbortOptions = {},
+  ): Promise<PieceStore> {
+    try {
+      const { present, verified } = await options.storage.state({ signal })
+      return new PieceStore(options, present, verified)
+    } catch (cause) {
+      throw storageFailed(cause)
+    }
+  }
+
+  get isComplete(): boolean {
+    return this.available.isFull
+  }
+
+  /** Whether pieces can be added. */
+  get isWritable(): boolean {
+    return this.#storage.write !== undefined
+  }
+
+  /** Most bytes that the storage holds at a time; Infinity where nothing bounds it. */
+  get capacityBytes(): number {
+    return this.#storage.capacity?.maxBytes ?? Number.POSITIVE_INFINITY
+  }
+
+  /** There, but not checked yet. */
+  isUnchecked(piece: number): boolean {
+    return this.#unchecked.has(piece)
+  }
+
+  /** What readers will need, nearest first. */
+  want(pieces: readonly number[]): void {
+    this.#storage.want?.(pieces)
+  }
+
+  /**
+   * Whether the piece may be asked of the swarm now. Where the storage has no room for it yet, or
+   * may have it already, that is looked into, and `onAdmitted` or `onVerified` follow.
+   */
+  mayStart(piece: number): boolean {
+    if (this.#closing.signal.aborted || !this.isWritable) return false
+    if (this.#unchecked.has(piece)) {
+      void this.check(piece)
+      return false
+    }
+    const admission = this.#admission
+    if (admission === undefined || admission.has(this.#owner, piece)) return true
+    const bytes = this.layout.pieceSize(piece)
+    const distance = this.#options.handler.distanceOf(piece)
+    const place = { owner: this.#owner, tenant: this, piece, bytes, distance }
+    admission.request(place, this.#closing.signal, () => this.#options.handler.onAdmitted())
+    return false
+  }
+
+  /** The piece will not be filled after all: its place is free again. */
+  abandon(piece: number): void {
+    if (!this.available.has(piece)) this.#admission?.release(this.#owner, piece)
+  }
+
+  /**
+   * A whole piece from the swarm; takes over `bytes`. Resolves with undefined when it was right, once
+   * a read sees it, and with the bytes when its hash is wrong. Rejects with `ISTHMUS_STORAGE_FULL` or
+   * `ISTHMUS_STORAGE_FAILED` where the storage does not take it.
+   */
+  async accept(piece: number, bytes: Uint8Array): Promise<Uint8Array | undefined> {
+    const hashed = await this.#options.hasher.sha1(bytes)
+    if (!equal(hashed.digest, this.#hashOf(piece))) return hashed.bytes
+    await this.#track(this.#keep(piece, hashed.bytes))
+    return undefined
+  }
+
+  /**
+   * Verified bytes, in `into` where given. Rejects with `ISTHMUS_PIECE_MISSING` unless every piece of
+   * `span` is available, also when one of them turns out not to be.
+   */
+  async read(
+    span: ByteRange,
+    { signal, into }: AbortOptions & { into?: Uint8Array | undefined } = {},
+  ): Promise<Uint8Array> {
+    this.#assertAvailable(span)
+    const bytes = into ?? Buffer.allocUnsafeSlow(span.end - span.start)
+    if (this.#readCached(span, bytes)) return bytes
+    if (this.#storage.trust === 'mutable') return this.#readMutable(span, bytes)
+    try {
+      return await this.#storage.read(span, { signal, into: bytes })
+    } catch (error) {
+      if (signal?.aborted) throw error
+      throw this.#lost(span, error)
+    }
+  }
+
+  /** Checks a piece that the storage has against its hash. @returns whether it is right. */
+  check(piece: number): Promise<boolean> {
+    const known = this.#checking.get(piece)
+    if (known !== undefined) return known
+    const checking = this.#check(piece).finally(() => this.#checking.delete(piece))
+    this.#checking.set(piece, checking)
+    return checking
+  }
+
+  /** Checks everything that is there, a few pieces at a time. */
+  async verify({ signal }: AbortOptions = {}): Promise<void> {
+    const pending = new Set<Promise<unknown>>()
+    for (let piece = 0; piece < this.layout.pieceCount; piece++) {
+      if (!this.#unchecked.has(piece) && !this.available.has(piece)) continue
+      signal?.throwIfAborted()
+      const one = this.check(piece).finally(() => pending.delete(one))
+      pending.add(one)
+      if (pending.size >= CHECKS_AT_A_TIME) await Promise.race(pending)
+    }
+    await Promise.all(pending)
+  }
+
+  /** Resolves once nothing is being written. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([...this.#writing])
+  }
+
+  distanceOf(piece: number): number | undefined {
+    const { handler } = this.#options
+    if (this.available.has(piece)) return handler.distanceOf(piece)
+    return handler.isNeeded(piece) ? undefined : Number.POSITIVE_INFINITY
+  }
+
+  async evict(piece: number): Promise<void> {
+    if (!this.available.has(piece)) {
+      this.#options.handler.onDropped(piece)
+      this.#admission?.release(this.#owner, piece)
+      return
+    }
+    this.#forget(piece)
+    try {
+      await this.#storage.evict?.(piece)
+    } catch (cause) {
+      this.#options.handler.onWarning(storageFailed(cause))
+    } finally {
+      this.#admission?.release(this.#owner, piece)
+    }
+  }
+
+  /** Waits for what is being written, then closes the storage, or deletes what it keeps. */
+  close({ destroy = false }: { destroy?: boolean } = {}): Promise<void> {
+    this.#closed ??= this.#close(destroy)
+    return this.#closed
+  }
+
+  async #close(destroy: boolean): Promise<void> {
+    this.#closing.abort(new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'the storage is closed'))
+    await Promise.allSettled([...this.#writing, ...this.#checking.values()])
+    const { pieceCount } = this.layout
+    for (let piece = 0; piece < pieceCount; piece++) this.#admission?.release(this.#owner, piece)
+    this.#options.cache.deleteAll(this.#owner, pieceCount)
+    if (destroy && this.#storage.destroy !== undefined) await this.#storage.destroy()
+    else await this.#storage.close()
+  }
+
+  async #keep(piece: number, bytes: Uint8Array): Promise<void> {
+    const { start } = this.layout.pieceRange(piece)
+    const storage = this.#storage
+    try {
+      if (storage.inMemory === true) {
+        await storage.write?.(start, bytes)
+        await storage.commit?.(piece)
+        return this.#arrived(piece)
+      }
+      // Readers that wait need not wait for the disk.
+      if (this.#options.handler.isAwaited(piece)) {
+        this.#cacheCopy(piece, bytes)
+        this.#arrived(piece)
+      }
+      await storage.write?.(start, bytes)
+      await storage.commit?.(piece)
+      this.#arrived(piece)
+    } catch (cause) {
+      this.#forget(piece)
+      this.#admission?.release(this.#owner, piece)
+      throw storageFailed(cause)
+    }
+  }
+
+  async #check(piece: number): Promise<boolean> {
+    const right = await this.#readAndHash(piece)
+    if (right === undefined) {
+      this.#unchecked.clear(piece)
+      this.#forget(piece)
+      return false
+    }
+    if (this.#unchecked.clear(piece)) await this.#storage.commit?.(piece)
+    recyclePieceBuffer(right)
+    this.#arrived(piece)
+    return true
+  }
+
+  /** The bytes of a piece as the storage has them, if they are right. */
+  async #readAndHash(piece: number): Promise<Uint8Array | undefined> {
+    const into = takePieceBuffer(this.layout.pieceSize(piece))
+    try {
+      const read = await this.#storage.read(this.layout.pieceRange(piece), { into })
+      const { digest, bytes } = await this.#options.hasher.sha1(read)
+      if (equal(digest, this.#hashOf(piece))) return bytes
+    } catch (error) {
+      if (!isIsthmusError(error, 'ISTHMUS_PIECE_MISSING')) {
+        this.#options.handler.onWarning(storageFailed(error))
+      }
+    }
+    return undefined
+  }
+
+  #readCached(span: ByteRange, into: Uint8Array): boolean {
+    if (this.#storage.inMemory === true) return false
+    const pieces = this.layout.piecesOf(span)
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      const bytes = this.#options.cache.get(this.#owner, piece)
+      if (bytes === undefined) return false
+      copyOverlap(bytes, this.layout.pieceRange(piece).start, into, span)
+    }
+    return true
+  }
+
+  async #readMutable(span: ByteRange, into: Uint8Array): Promise<Uint8Array> {
+    const pieces = this.layout.piecesOf(span)
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      const bytes = await this.#fill(piece)
+      copyOverlap(bytes, this.layout.pieceRange(piece).start, into, span)
+    }
+    return into
+  }
+
+  /** One fill for all who ask at the same time; what it answers is read, never kept. */
+  #fill(piece: number): Promise<Uint8Array> {
+    const known = this.#filling.get(piece)
+    if (known !== undefined) return known
+    const cached = this.#options.cache.get(this.#owner, piece)
+    if (cached !== undefined) return Promise.resolve(cached)
+    const filling = this.#readAndHash(piece).then((bytes) => {
+      this.#filling.delete(piece)
+      if (bytes === undefined) {
+        this.#forget(piece)
+        throw pieceMissing(piece)
+      }
+      this.#options.cache.put(this.#owner, piece, bytes)
+      return bytes
+    })
+    this.#filling.set(piece, filling)
+    return filling
+  }
+
+  #cacheCopy(piece: number, bytes: Uint8Array): void {
+    const copy = Buffer.allocUnsafeSlow(bytes.length)
+    copy.set(bytes)
+    this.#options.cache.put(this.#owner, piece, copy)
+  }
+
+  #assertAvailable(span: ByteRange): void {
+    const pieces = this.layout.piecesOf(span)
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      if (!this.available.has(piece)) throw pieceMissing(piece)
+      this.#admission?.touch(this.#owner, piece)
+    }
+  }
+
+  #arrived(piece: number): void {
+    if (this.available.set(piece)) this.#options.handler.onVerified(piece)
+  }
+
+  #forget(piece: number): void {
+    this.#options.cache.delete(this.#owner, piece)
+    if (this.available.clear(piece)) this.#options.handler.onLost(piece)
+  }
+
+  /** A storage that cannot give back what it took: those pieces are fetched again. */
+  #lost(span: ByteRange, cause: unknown): IsthmusError {
+    const pieces = this.layout.piecesOf(span)
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      this.#forget(piece)
+      this.#admission?.release(this.#owner, piece)
+    }
+    if (isIsthmusError(cause, 'ISTHMUS_PIECE_MISSING')) return cause
+    this.#options.handler.onWarning(storageFailed(cause))
+    return pieceMissing(pieces.start, cause)
+  }
+
+  #hashOf(piece: number): Uint8Array {
+    return pieceHash(this.#options.metainfo, piece)
+  }
+
+  async #track<T>(work: Promise<T>): Promise<T> {
+    this.#writing.add(work)
+    try {
+      return await work
+    } finally {
+      this.#writing.delete(work)
+    }
+  }
+}
+
+const CHECKS_AT_A_TIME = 4
+
+/** Copies what of `bytes`, which stand at `start` in the torrent, lies in `span`. */
+function copyOverlap(bytes: Uint8Array, start: number, into: Uint8Array, span: ByteRange): void {
+  const from = Math.max(start, span.start)
+  const to = Math.min(start + bytes.length, span.end)
+  into.set(bytes.subarray(from - start, to - start), from - span.start)
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0
+}
+
+function pieceMissing(piece: number, cause?: unknown): IsthmusError {
+  return new IsthmusError('ISTHMUS_PIECE_MISSING', `piece ${piece} is not there`, { cause })
+}
+
+/** A foreign adapter's error is the cause of ours; ours pass through. */
+function storageFailed(cause: unknown): IsthmusError {
+  if (isIsthmusError(cause)) return cause
+  const message = cause instanceof Error ? cause.message : String(cause)
+  return new IsthmusError('ISTHMUS_STORAGE_FAILED', `the storage failed: ${message}`, { cause })
+}

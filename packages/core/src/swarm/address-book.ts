@@ -1,0 +1,105 @@
+import type { PeerAddress } from '../discovery/discovery.ts'
+import { formatPeerAddress } from '../net/peer-address.ts'
+
+/** What we know of one address that we may connect to. */
+export interface KnownPeer {
+  readonly key: string
+  readonly address: PeerAddress
+  state: 'idle' | 'connected' | 'banned'
+  failures: number
+  /** Not before this time (`performance.now()`). */
+  nextAt: number
+}
+
+export interface AddressBookOptions {
+  /** Addresses that are not connected, at most. */
+  readonly knownAtMost: number
+  readonly random: () => number
+}
+
+const FIRST_RETRY_MS = 2000
+const LAST_RETRY_MS = 30 * 60_000
+
+/** Addresses of one torrent's peers: whom to connect to next, and when to try again. */
+export class AddressBook {
+  readonly #options: AddressBookOptions
+  readonly #peers = new Map<string, KnownPeer>()
+  /** Addresses, and hosts with a peer id: many peers may share one host behind a NAT. */
+  readonly #banned = new Set<string>()
+
+  constructor(options: AddressBookOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#peers.size
+  }
+
+  /** @returns whether it is new. A full book takes nothing more. */
+  add(address: PeerAddress): boolean {
+    const key = formatPeerAddress(address)
+    const known = this.#peers.get(key)
+    if (known !== undefined || this.#peers.size >= this.#options.knownAtMost) return false
+    if (this.#banned.has(key)) return false
+    this.#peers.set(key, { key, address, state: 'idle', failures: 0, nextAt: 0 })
+    return true
+  }
+
+  /** The caller wants this one tried now, whatever went wrong before. */
+  hurry(address: PeerAddress): void {
+    const known = this.#peers.get(formatPeerAddress(address))
+    if (known?.state === 'idle') known.nextAt = 0
+  }
+
+  /** The next address to try: the one that failed least. */
+  next(now: number): KnownPeer | undefined {
+    let best: KnownPeer | undefined
+    for (const peer of this.#peers.values()) {
+      if (peer.state !== 'idle' || peer.nextAt > now) continue
+      if (best === undefined || peer.failures < best.failures) best = peer
+      if (best.failures === 0) break
+    }
+    return best
+  }
+
+  /** When `next` has something again, if nothing else happens. */
+  nextAt(): number | undefined {
+    let at: number | undefined
+    for (const peer of this.#peers.values()) {
+      if (peer.state === 'idle' && (at === undefined || peer.nextAt < at)) at = peer.nextAt
+    }
+    return at
+  }
+
+  connected(peer: KnownPeer): void {
+    peer.state = 'connected'
+  }
+
+  /** The connection ended, or never came about. `useful`: something came over it. */
+  disconnected(peer: KnownPeer, now: number, useful: boolean, waitMs?: number): void {
+    if (peer.state === 'banned') return
+    peer.state = 'idle'
+    peer.failures = useful ? 0 : peer.failures + 1
+    const backOff = FIRST_RETRY_MS * 2 ** Math.min(16, Math.max(0, peer.failures - 1))
+    const wait = waitMs ?? Math.min(LAST_RETRY_MS, backOff)
+    // Spread, so that a swarm that broke together does not come back together.
+    peer.nextAt = now + wait * (0.75 + 0.5 * this.#options.random())
+  }
+
+  /** No connection to this address, and none from this host under this peer id, any more. */
+  ban(address: PeerAddress, peerId: Uint8Array | undefined): void {
+    const key = formatPeerAddress(address)
+    this.#banned.add(key)
+    if (peerId !== undefined) this.#banned.add(identity(address, peerId))
+    const known = this.#peers.get(key)
+    if (known !== undefined) known.state = 'banned'
+  }
+
+  isBanned(address: PeerAddress, peerId: Uint8Array): boolean {
+    return this.#banned.has(formatPeerAddress(address)) || this.#banned.has(identity(address, peerId))
+  }
+}
+
+function identity(address: PeerAddress, peerId: Uint8Array): string {
+  return `${address.host} ${Buffer.from(peerId).toString('hex')}`
+}

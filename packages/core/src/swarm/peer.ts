@@ -1,0 +1,249 @@
+import type { Socket } from 'node:net'
+import type { PeerAddress } from '../discovery/discovery.ts'
+import { IsthmusError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import { Bitfield } from '../metainfo/bitfield.ts'
+import { RequestWindow } from '../picker/request-window.ts'
+import type { BlockRequest } from '../wire/data-plane.ts'
+import type { ExtendedHandshake } from '../wire/extended-handshake.ts'
+import type { BlockSink } from '../wire/frames.ts'
+import type { Handshake } from '../wire/handshake.ts'
+import { Wire, type WireHandler } from '../wire/wire.ts'
+import { RateMeter } from './rate-meter.ts'
+
+/** The swarm around a peer: told of everything that the peer does not settle itself. */
+export interface PeerHandler {
+  /** Handshakes are through and nothing else was said yet. */
+  onOpen(peer: Peer): void
+  onExtendedHandshake(peer: Peer, handshake: ExtendedHandshake): void
+  /** Pieces that the peer has changed: one, or all. */
+  onPieces(peer: Peer, piece: number | undefined): void
+  onChoke(peer: Peer): void
+  onUnchoke(peer: Peer): void
+  onInterest(peer: Peer): void
+  onBlockStart(peer: Peer, block: BlockRequest): BlockSink | undefined
+  onBlock(peer: Peer, block: BlockRequest): void
+  onReject(peer: Peer, block: BlockRequest): void
+  onTurn(peer: Peer): void
+  onExtension(peer: Peer, name: string, payload: Uint8Array): void
+  onClose(peer: Peer, error: IsthmusError | undefined): void
+}
+
+export interface PeerOptions {
+  readonly socket: Socket
+  readonly address: PeerAddress
+  readonly incoming: boolean
+  readonly limits: Limits
+  /** Finds the swarm that a handshake belongs to, and answers it; undefined closes the connection. */
+  readonly route: (peer: Peer, handshake: Handshake) => PeerHandler | undefined
+  /** Called instead of the handler's `onClose` where no swarm took the connection. */
+  readonly onLost: (peer: Peer) => void
+}
+
+/** Extensions of BEP 10 that we speak. */
+export const EXTENSIONS: readonly string[] = ['ut_metadata']
+
+/** One connected peer of a torrent, and what is known of it. */
+export class Peer implements WireHandler {
+  readonly wire: Wire
+  readonly address: PeerAddress
+  readonly incoming: boolean
+  readonly window: RequestWindow
+  readonly downloadRate = new RateMeter()
+  readonly uploadRate = new RateMeter()
+  /** What the peer has; undefined until the number of pieces is known. */
+  pieces: Bitfield | undefined
+  handshake: Handshake | undefined
+  extended: ExtendedHandshake | undefined
+  /** Where the block that is arriving now goes. */
+  sink: (BlockSink & { block: BlockRequest; scratch: boolean }) | undefined
+  /** It has not answered for long: asked for one block at a time until it does. */
+  snubbed = false
+  readonly #options: PeerOptions
+  #handler: PeerHandler | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** What was said about pieces while their number was unknown. */
+  #early: { all: boolean; bits: Uint8Array | undefined; haves: Set<number> } | undefined
+
+  constructor(options: PeerOptions) {
+    const { socket, address, incoming, limits } = options
+    this.#options = options
+    this.address = address
+    this.incoming = incoming
+    this.window = new RequestWindow({ atMost: limits.peerRequests })
+    this.wire = new Wire(socket, { handler: this, limits, extensions: EXTENSIONS })
+    this.#timer = setTimeout(() => this.#tooSlow(), limits.handshakeMs)
+    this.#timer.unref()
+  }
+
+  get peerId(): Uint8Array | undefined {
+    return this.handshake?.peerId
+  }
+
+  /** The peer has everything. */
+  get isSeed(): boolean {
+    return this.pieces?.isFull === true
+  }
+
+  /** Blocks that may be asked for now. */
+  get room(): number {
+    const { outstanding } = this.wire.data
+    if (this.wire.closed || this.wire.control.peerChoking) return 0
+    return this.snubbed ? 1 - outstanding : this.window.size - outstanding
+  }
+
+  /** The metadata is known: what the peer said about pieces counts from now on. */
+  setShape(pieceCount: number): void {
+    const early = this.#early
+    this.#early = undefined
+    const pieces = early?.all
+      ? Bitfield.full(pieceCount)
+      : early?.bits
+        ? Bitfield.from(early.bits, pieceCount)
+        : new Bitfield(pieceCount)
+    if (pieces === undefined) return this.wire.close(badBitfield())
+    for (const piece of early?.haves ?? []) pieces.set(piece)
+    this.pieces = pieces
+    if (early !== undefined) this.#handler?.onPieces(this, undefined)
+  }
+
+  /** Takes a request back, also one that is being answered at this moment. */
+  cancel(block: BlockRequest): void {
+    this.wire.data.cancel(block)
+    const { sink } = this
+    if (sink?.block.piece === block.piece && sink.block.begin === block.begin) {
+      sink.target = undefined
+    }
+  }
+
+  /** A piece is gone: bytes of it that are still arriving go nowhere. */
+  dropSink(piece: number): void {
+    if (this.sink?.block.piece === piece) this.sink.target = undefined
+  }
+
+  close(error?: IsthmusError): void {
+    this.wire.close(error)
+  }
+
+  // What the wire tells
+
+  onHandshake(handshake: Handshake): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.handshake = handshake
+    this.#handler = this.#options.route(this, handshake)
+    if (this.#handler === undefined) this.wire.close()
+  }
+
+  onOpen(): void {
+    this.#handler?.onOpen(this)
+  }
+
+  onChoke(): void {
+    this.#handler?.onChoke(this)
+  }
+
+  onUnchoke(): void {
+    this.#handler?.onUnchoke(this)
+  }
+
+  onInterested(): void {
+    this.#handler?.onInterest(this)
+  }
+
+  onNotInterested(): void {
+    this.#handler?.onInterest(this)
+  }
+
+  onHave(piece: number): void {
+    if (this.pieces === undefined) {
+      const { haves } = this.#earlyPieces()
+      if (piece < this.#options.limits.pieces && haves.size < EARLY_HAVES) haves.add(piece)
+    } else if (this.pieces.set(piece)) {
+      this.#handler?.onPieces(this, piece)
+    }
+  }
+
+  onBitfield(bits: Uint8Array): void {
+    if (this.pieces === undefined) {
+      this.#earlyPieces().bits = bits.slice()
+      return
+    }
+    const pieces = Bitfield.from(bits, this.pieces.length)
+    if (pieces === undefined) throw badBitfield()
+    this.#setPieces(pieces)
+  }
+
+  onHaveAll(): void {
+    if (this.pieces === undefined) this.#earlyPieces().all = true
+    else this.#setPieces(Bitfield.full(this.pieces.length))
+  }
+
+  onHaveNone(): void {}
+
+  onAllowedFast(): void {}
+
+  onSuggest(): void {}
+
+  onDhtPort(): void {}
+
+  onExtendedHandshake(extended: ExtendedHandshake): void {
+    this.extended = extended
+    const { peerRequests } = this.#options.limits
+    this.window.limit(Math.min(peerRequests, extended.requestQueue ?? peerRequests))
+    this.#handler?.onExtendedHandshake(this, extended)
+  }
+
+  onExtension(name: string, payload: Uint8Array): void {
+    this.#handler?.onExtension(this, name, payload)
+  }
+
+  onBlockStart(block: BlockRequest): BlockSink | undefined {
+    return this.#handler?.onBlockStart(this, block)
+  }
+
+  onBlock(block: BlockRequest, waitedMs: number): void {
+    const now = this.wire.lastReceivedAt
+    this.snubbed = false
+    this.window.answered(waitedMs, now)
+    this.downloadRate.add(block.length, now)
+    this.#handler?.onBlock(this, block)
+    this.sink = undefined
+  }
+
+  onReject(block: BlockRequest): void {
+    this.#handler?.onReject(this, block)
+  }
+
+  onTurn(): void {
+    this.#handler?.onTurn(this)
+  }
+
+  onClose(error: IsthmusError | undefined): void {
+    clearTimeout(this.#timer)
+    if (this.sink !== undefined) this.sink.target = undefined
+    if (this.#handler === undefined) this.#options.onLost(this)
+    else this.#handler.onClose(this, error)
+  }
+
+  #setPieces(pieces: Bitfield): void {
+    this.pieces = pieces
+    this.#handler?.onPieces(this, undefined)
+  }
+
+  #earlyPieces() {
+    this.#early ??= { all: false, bits: undefined, haves: new Set() }
+    return this.#early
+  }
+
+  #tooSlow(): void {
+    this.wire.close(new IsthmusError('ISTHMUS_WIRE_TIMEOUT', 'the peer did not shake hands in time'))
+  }
+}
+
+// A peer that completes pieces while we fetch the metadata; more would be a flood.
+const EARLY_HAVES = 10_000
+
+function badBitfield(): IsthmusError {
+  return new IsthmusError('ISTHMUS_WIRE_PROTOCOL', 'the peer broke the protocol: a bitfield of another length')
+}

@@ -1,0 +1,335 @@
+import type { Socket } from 'node:net'
+import type { PeerAddress, TransferTotals } from '../discovery/discovery.ts'
+import { IsthmusError, isIsthmusError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import { type TorrentId, wireInfoHash } from '../metainfo/info-hash.ts'
+import type { Metainfo } from '../metainfo/metainfo.ts'
+import type { BlockRequest } from '../wire/data-plane.ts'
+import type { BlockSink } from '../wire/frames.ts'
+import type { Handshake } from '../wire/handshake.ts'
+import { AddressBook, type KnownPeer } from './address-book.ts'
+import type { ConnectionLimits } from './connection-limits.ts'
+import { MetadataExchange } from './metadata-exchange.ts'
+import { Peer, type PeerHandler } from './peer.ts'
+import { connectSocket } from './peer-sockets.ts'
+import { RateMeter } from './rate-meter.ts'
+import type { Transfer } from './transfer.ts'
+import { UploadSlots } from './upload-slots.ts'
+
+/** The torrent around a swarm. */
+export interface SwarmHandler {
+  /** Bytes of an info dictionary: whether they are this torrent's. */
+  onMetadata(info: Uint8Array): boolean
+  onPeer(peer: Peer): void
+  onPeerGone(peer: Peer): void
+  onWarning(error: IsthmusError): void
+}
+
+export interface SwarmOptions {
+  readonly id: TorrentId
+  /** Ours, 20 bytes. */
+  readonly peerId: Uint8Array
+  readonly limits: Limits
+  readonly connections: ConnectionLimits
+  /** Where we listen, told to peers; undefined while we do not. */
+  readonly port: () => number | undefined
+  readonly random: () => number
+  readonly handler: SwarmHandler
+}
+
+const CLIENT_NAME = 'Isthmus 0.1'
+const KEEP_ALIVE_MS = 60_000
+const HOUSEKEEPING_MS = 1000
+/** Two seeds have nothing to say to each other. */
+const SEED_RETRY_MS = 30 * 60_000
+const UPLOAD_SLOTS = 20
+
+/** The peers of one torrent: whom we know, who is connected, who gets what. */
+export class Swarm implements PeerHandler {
+  readonly peers = new Set<Peer>()
+  readonly downloadRate = new RateMeter()
+  readonly uploadRate = new RateMeter()
+  readonly #options: SwarmOptions
+  readonly #book: AddressBook
+  readonly #metadata: MetadataExchange
+  readonly #slots = new UploadSlots(UPLOAD_SLOTS)
+  readonly #known = new Map<Peer, KnownPeer>()
+  /** Dialed, its handshake still to come. */
+  readonly #opening = new Set<Peer>()
+  readonly #connectLater = () => this.#connect()
+  #metainfo: Metainfo | undefined
+  #transfer: Transfer | undefined
+  #housekeeping: NodeJS.Timeout | undefined
+  #dialTimer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(options: SwarmOptions) {
+    const { limits, random } = options
+    this.#options = options
+    this.#book = new AddressBook({ knownAtMost: limits.knownPeers, random })
+    this.#metadata = new MetadataExchange({
+      limits,
+      accept: (info) => options.handler.onMetadata(info),
+    })
+  }
+
+  get totals(): TransferTotals {
+    return { uploaded: this.uploadRate.total, downloaded: this.downloadRate.total }
+  }
+
+  /** How many of these addresses are new. `now`: they are tried at once, whatever failed before. */
+  addAddresses(addresses: readonly PeerAddress[], { now = false } = {}): number {
+    let added = 0
+    for (const address of addresses) {
+      if (this.#book.add(address)) added++
+      else if (now) this.#book.hurry(address)
+    }
+    this.#connect()
+    return added
+  }
+
+  /** The metadata is known; connected peers are looked at with it once the transfer starts. */
+  setMetainfo(metainfo: Metainfo): void {
+    this.#metainfo = metainfo
+    this.#metadata.provide(metainfo.infoBytes)
+  }
+
+  /** From now on pieces move. */
+  start(transfer: Transfer): void {
+    this.#transfer = transfer
+    for (const peer of this.peers) {
+      this.#join(peer, transfer)
+      // It was told that we have nothing, when that was all we knew.
+      for (const piece of setBits(transfer.store.available)) peer.wire.control.have(piece)
+    }
+    transfer.fillAll()
+  }
+
+  /** A piece came: everybody who may want it is told. */
+  announcePiece(piece: number): void {
+    for (const peer of this.peers) {
+      if (peer.pieces?.has(piece) !== true) peer.wire.control.have(piece)
+    }
+  }
+
+  /** A connection came in for this torrent. */
+  accept(peer: Peer, handshake: Handshake): PeerHandler | undefined {
+    if (this.#closed || !this.#mayJoin(peer, handshake)) return undefined
+    this.#shakeHands(peer)
+    return this
+  }
+
+  /** It sent bytes that were wrong. */
+  ban(peer: Peer): void {
+    this.#book.ban(peer.address, peer.peerId)
+    peer.close(new IsthmusError('ISTHMUS_WIRE_PROTOCOL', 'the peer sent bytes that fail their hash'))
+  }
+
+  /** Every connection ends, none is opened any more. */
+  close(): void {
+    this.#closed = true
+    clearTimeout(this.#dialTimer)
+    clearInterval(this.#housekeeping)
+    this.#options.connections.forget(this.#connectLater)
+    for (const peer of [...this.peers, ...this.#opening]) peer.close()
+  }
+
+  // What peers tell
+
+  onOpen(peer: Peer): void {
+    const transfer = this.#transfer
+    const have = transfer?.store.available
+    const which = have === undefined || have.count === 0 ? 'none' : have.isFull ? 'all' : 'some'
+    peer.wire.control.presence(have?.bytes, which)
+    this.#settled(peer)
+    this.peers.add(peer)
+    this.#startHousekeeping()
+    if (transfer !== undefined) this.#join(peer, transfer)
+    this.#options.handler.onPeer(peer)
+  }
+
+  onExtendedHandshake(peer: Peer): void {
+    this.#metadata.onExtendedHandshake(peer)
+  }
+
+  onExtension(peer: Peer, name: string, payload: Uint8Array): void {
+    if (name === 'ut_metadata') this.#metadata.onMessage(peer, payload)
+  }
+
+  onPieces(peer: Peer, piece: number | undefined): void {
+    if (peer.isSeed && this.#transfer?.store.isComplete) return peer.close()
+    this.#transfer?.onPieces(peer, piece)
+  }
+
+  onChoke(): void {}
+
+  onUnchoke(peer: Peer): void {
+    this.#transfer?.fill(peer)
+  }
+
+  onInterest(peer: Peer): void {
+    this.#slots.onInterest(peer)
+  }
+
+  onBlockStart(peer: Peer, block: BlockRequest): BlockSink | undefined {
+    return this.#transfer?.onBlockStart(peer, block)
+  }
+
+  onBlock(peer: Peer, block: BlockRequest): void {
+    this.downloadRate.add(block.length, peer.wire.lastReceivedAt)
+    this.#transfer?.onBlock(peer, block)
+  }
+
+  onReject(peer: Peer, block: BlockRequest): void {
+    this.#transfer?.onReject(peer, block)
+  }
+
+  onTurn(peer: Peer): void {
+    this.#transfer?.fill(peer)
+  }
+
+  onClose(peer: Peer, error: IsthmusError | undefined): void {
+    this.#settled(peer)
+    this.#options.connections.closed()
+    this.#slots.remove(peer)
+    this.#metadata.removePeer(peer)
+    const useful = peer.wire.data.downloaded > 0 || peer.wire.data.uploaded > 0
+    const known = this.#known.get(peer)
+    this.#known.delete(peer)
+    if (known !== undefined) {
+      const wait = peer.isSeed && this.#transfer?.store.isComplete ? SEED_RETRY_MS : undefined
+      this.#book.disconnected(known, performance.now(), useful, wait)
+    }
+    if (this.peers.delete(peer)) {
+      this.#transfer?.removePeer(peer)
+      this.#options.handler.onPeerGone(peer)
+    }
+    if (this.peers.size === 0) this.#stopHousekeeping()
+    if (isIsthmusError(error, 'ISTHMUS_INTERNAL')) this.#options.handler.onWarning(error)
+    this.#connect()
+  }
+
+  // Opening connections
+
+  #connect(): void {
+    while (!this.#closed && this.peers.size + this.#opening.size < this.#options.limits.torrentPeers) {
+      const known = this.#book.next(performance.now())
+      if (known === undefined) return this.#connectAtNextTime()
+      if (!this.#options.connections.tryOpen(this.#connectLater)) return
+      this.#dial(known)
+    }
+  }
+
+  #connectAtNextTime(): void {
+    const at = this.#book.nextAt()
+    clearTimeout(this.#dialTimer)
+    if (at === undefined) return
+    const wait = Math.max(10, at - performance.now())
+    this.#dialTimer = setTimeout(this.#connectLater, wait)
+    this.#dialTimer.unref()
+  }
+
+  #dial(known: KnownPeer): void {
+    this.#book.connected(known)
+    const { address } = known
+    const socket: Socket = connectSocket(address, (chunk) => peer.wire.receive(chunk))
+    const peer: Peer = new Peer({
+      socket,
+      address,
+      incoming: false,
+      limits: this.#options.limits,
+      route: (_, handshake) => (this.#mayJoin(peer, handshake) ? this : undefined),
+      onLost: () => this.onClose(peer, undefined),
+    })
+    this.#opening.add(peer)
+    this.#known.set(peer, known)
+    this.#shakeHands(peer)
+  }
+
+  #shakeHands(peer: Peer): void {
+    const port = this.#options.port()
+    peer.wire.control.sendHandshake(wireInfoHash(this.#options.id), this.#options.peerId, {
+      v: CLIENT_NAME,
+      reqq: this.#options.limits.peerRequests,
+      ...(port === undefined || peer.incoming ? {} : { p: port }),
+      ...(this.#metainfo === undefined ? {} : { metadata_size: this.#metainfo.infoBytes.length }),
+    })
+  }
+
+  #mayJoin(peer: Peer, handshake: Handshake): boolean {
+    const { id, peerId, limits } = this.#options
+    if (Buffer.compare(handshake.infoHash, wireInfoHash(id)) !== 0) return false
+    // Ourselves, found through a tracker.
+    if (Buffer.compare(handshake.peerId, peerId) === 0) return this.#refuse(peer)
+    if (this.#book.isBanned(peer.address, handshake.peerId)) return this.#refuse(peer)
+    for (const other of this.peers) {
+      const same = other.peerId && Buffer.compare(other.peerId, handshake.peerId) === 0
+      if (same && other.address.host === peer.address.host) return false
+    }
+    return peer.incoming ? this.peers.size < limits.torrentPeers : true
+  }
+
+  /** Not now, and not later. */
+  #refuse(peer: Peer): false {
+    const known = this.#known.get(peer)
+    if (known !== undefined) known.state = 'banned'
+    return false
+  }
+
+  /** The connection is open, or lost: it is no longer being opened. */
+  #settled(peer: Peer): void {
+    if (this.#opening.delete(peer)) this.#options.connections.opened()
+  }
+
+  #join(peer: Peer, transfer: Transfer): void {
+    const { layout } = transfer.store
+    peer.wire.setShape(layout)
+    transfer.addPeer(peer)
+    peer.setShape(layout.pieceCount)
+    peer.wire.data.serve({
+      pieceRange: (piece) => transfer.pieceRange(piece),
+      read: async (span) => {
+        const bytes = await transfer.read(span)
+        this.uploadRate.add(bytes.length, performance.now())
+        return bytes
+      },
+    })
+  }
+
+  // Now and then
+
+  #startHousekeeping(): void {
+    if (this.#housekeeping !== undefined) return
+    this.#housekeeping = setInterval(() => this.#keepHouse(performance.now()), HOUSEKEEPING_MS)
+    this.#housekeeping.unref()
+  }
+
+  #stopHousekeeping(): void {
+    clearInterval(this.#housekeeping)
+    this.#housekeeping = undefined
+  }
+
+  #keepHouse(now: number): void {
+    const { limits } = this.#options
+    for (const peer of this.peers) {
+      const { wire } = peer
+      if (now - wire.lastReceivedAt > limits.peerIdleMs) {
+        peer.close(new IsthmusError('ISTHMUS_WIRE_TIMEOUT', 'the peer fell silent'))
+        continue
+      }
+      if (now - wire.lastSentAt > KEEP_ALIVE_MS) wire.control.keepAlive()
+      const oldest = wire.data.oldestRequestAt
+      if (oldest !== undefined && now - oldest > limits.requestMs) {
+        peer.snubbed = true
+        this.#transfer?.takeBack(peer)
+      }
+      // Blocks that became late meanwhile may be asked from others.
+      this.#transfer?.fill(peer)
+    }
+  }
+}
+
+function* setBits(bits: { readonly length: number; has(index: number): boolean }) {
+  for (let index = 0; index < bits.length; index++) if (bits.has(index)) yield index
+}
+

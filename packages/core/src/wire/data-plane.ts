@@ -1,0 +1,261 @@
+import type { ByteRange } from '../byte-source.ts'
+import { type BlockSink, protocolError, readUint32 } from './frames.ts'
+import { MessageId } from './message-id.ts'
+import type { Outbox } from './outbox.ts'
+
+/** One block on the wire: which piece, where in it, how many bytes. */
+export interface BlockRequest {
+  readonly piece: number
+  readonly begin: number
+  readonly length: number
+}
+
+/** Decides about blocks that arrive. */
+export interface BlockHandler {
+  /** A block that we asked for begins to arrive: where to put it, or undefined when nobody wants it now. */
+  onBlockStart(block: BlockRequest): BlockSink | undefined
+  /** It is complete. `waitedMs` is the time since it was asked for. */
+  onBlock(block: BlockRequest, waitedMs: number): void
+  /** The peer will not send it (BEP 6, or a choke without the fast extension). */
+  onReject(block: BlockRequest): void
+}
+
+/** Where the blocks that a peer asks for come from. */
+export interface BlockProvider {
+  /** The piece is verified and may leave; its bytes, else undefined. */
+  pieceRange(piece: number): ByteRange | undefined
+  /** Verified bytes of the torrent. Rejects when they are not to be had (any more). */
+  read(span: ByteRange): Promise<Uint8Array>
+}
+
+export interface DataPlaneOptions {
+  readonly outbox: Outbox
+  readonly handler: BlockHandler
+  /** Requests that the peer may have waiting; one more is rejected. */
+  readonly requestsAtMost: number
+  /** Bytes that may wait in the socket before we read no more blocks for it. */
+  readonly sendBytesAtMost: number
+  /** Whether rejects may be sent (BEP 6). */
+  readonly hasFast: () => boolean
+}
+
+interface Outstanding extends BlockRequest {
+  readonly sentAt: number
+}
+
+// One storage read answers many requests: peers ask for the blocks of a piece in order.
+const READ_BYTES = 256 * 1024
+/** BEP 3 says 16 KiB; up to twice as much is served, as some clients ask for it. */
+const REQUEST_BYTES = 32 * 1024
+/** Blocks that nobody asked for, beyond those that a cancel may have crossed: more are a flood. */
+const UNASKED_AT_MOST = 100
+
+/** Requests, blocks, cancels and rejects of one connection, both ways. */
+export class DataPlane {
+  readonly #options: DataPlaneOptions
+  readonly #asked = new Map<number, Outstanding>()
+  #cancelled = 0
+  #unasked = 0
+  #provider: BlockProvider | undefined
+  #queue: BlockRequest[] = []
+  #serving = false
+  #choking = true
+  #closed = false
+  /** Payload bytes of blocks that came, asked for or not. */
+  downloaded = 0
+  uploaded = 0
+
+  constructor(options: DataPlaneOptions) {
+    this.#options = options
+  }
+
+  /** How many of our requests are unanswered. */
+  get outstanding(): number {
+    return this.#asked.size
+  }
+
+  /** When the oldest unanswered request was sent (`performance.now()`), or undefined. */
+  get oldestRequestAt(): number | undefined {
+    for (const request of this.#asked.values()) return request.sentAt
+    return undefined
+  }
+
+  /** Blocks that we asked for and still wait for. */
+  requests(): BlockRequest[] {
+    return [...this.#asked.values()]
+  }
+
+  request(block: BlockRequest, now: number): void {
+    this.#asked.set(keyOf(block), { ...block, sentAt: now })
+    this.#options.outbox.pushNumbers(MessageId.request, block.piece, block.begin, block.length)
+  }
+
+  /** The answer, if it was under way already, is dropped when it comes. */
+  cancel(block: BlockRequest): void {
+    if (!this.#asked.delete(keyOf(block))) return
+    this.#cancelled++
+    this.#options.outbox.pushNumbers(MessageId.cancel, block.piece, block.begin, block.length)
+  }
+
+  /** A choke without the fast extension: all that we asked for is forgotten by the peer. */
+  dropRequests(): void {
+    const dropped = this.requests()
+    this.#asked.clear()
+    for (const block of dropped) this.#options.handler.onReject(block)
+  }
+
+  onBlockStart(piece: number, begin: number, length: number): BlockSink | undefined {
+    const asked = this.#asked.get(keyOf({ piece, begin, length }))
+    if (asked === undefined || asked.length !== length) {
+      if (this.#cancelled > 0) this.#cancelled--
+      else if (++this.#unasked > UNASKED_AT_MOST) throw protocolError('blocks that nobody asked for')
+      return undefined
+    }
+    return this.#options.handler.onBlockStart(asked)
+  }
+
+  onBlockEnd(piece: number, begin: number, length: number, now: number): void {
+    this.downloaded += length
+    const key = keyOf({ piece, begin, length })
+    const asked = this.#asked.get(key)
+    if (asked === undefined || asked.length !== length) return
+    this.#asked.delete(key)
+    this.#options.handler.onBlock(asked, now - asked.sentAt)
+  }
+
+  onReject(payload: Uint8Array): void {
+    const block = blockOf(payload)
+    const key = keyOf(block)
+    const asked = this.#asked.get(key)
+    if (asked === undefined || asked.length !== block.length) return
+    this.#asked.delete(key)
+    this.#options.handler.onReject(asked)
+  }
+
+  /** From now on the peer's requests can be answered. */
+  serve(provider: BlockProvider): void {
+    this.#provider = provider
+  }
+
+  /** The peer is choked or not; choking gives all its requests back. */
+  setChoking(choking: boolean): void {
+    this.#choking = choking
+    if (!choking) return
+    for (const block of this.#queue.splice(0)) this.#reject(block)
+  }
+
+  onRequest(payload: Uint8Array): void {
+    const block = blockOf(payload)
+    const range = this.#provider?.pieceRange(block.piece)
+    const fits = range !== undefined && block.begin + block.length <= range.end - range.start
+    if (block.length === 0 || block.length > REQUEST_BYTES) {
+      throw protocolError(`a request of ${block.length} bytes`)
+    }
+    if (this.#choking || !fits || this.#queue.length >= this.#options.requestsAtMost) {
+      return this.#reject(block)
+    }
+    this.#queue.push(block)
+    this.pump()
+  }
+
+  onCancel(payload: Uint8Array): void {
+    const key = keyOf(blockOf(payload))
+    const index = this.#queue.findIndex((block) => keyOf(block) === key)
+    if (index === -1) return
+    const [block] = this.#queue.splice(index, 1)
+    if (block !== undefined) this.#reject(block)
+  }
+
+  /** Answers what waits, as far as the socket has room. Called again when it drained. */
+  pump(): void {
+    if (this.#serving || this.#closed || this.#queue.length === 0) return
+    if (this.#options.outbox.pendingBytes >= this.#options.sendBytesAtMost) return
+    this.#serving = true
+    // Requests of one turn are looked at together, so that one read answers them.
+    setImmediate(() => void this.#serveRun())
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#queue = []
+    this.#asked.clear()
+  }
+
+  async #serveRun(): Promise<void> {
+    const run = this.#takeRun()
+    const first = run[0]
+    const provider = this.#provider
+    if (first !== undefined && provider !== undefined) {
+      const bytes = await readRun(provider, run)
+      if (!this.#closed) this.#answer(run, bytes)
+    }
+    this.#serving = false
+    this.pump()
+  }
+
+  #answer(run: readonly BlockRequest[], bytes: Uint8Array | undefined): void {
+    const begin = run[0]?.begin ?? 0
+    for (const block of run) {
+      // A choke in between has told the peer already that nothing more comes.
+      if (bytes === undefined || this.#choking) {
+        this.#reject(block)
+        continue
+      }
+      const at = block.begin - begin
+      this.#options.outbox.pushBlock(block.piece, block.begin, bytes.subarray(at, at + block.length))
+      this.uploaded += block.length
+    }
+  }
+
+  /** Takes the requests at the head of the queue that lie one behind the other in one piece. */
+  #takeRun(): BlockRequest[] {
+    const first = this.#queue[0]
+    if (first === undefined) return []
+    let end = first.begin + first.length
+    let count = 1
+    for (; count < this.#queue.length; count++) {
+      const next = this.#queue[count] as BlockRequest
+      const follows = next.piece === first.piece && next.begin === end
+      if (!follows || end + next.length - first.begin > READ_BYTES) break
+      end += next.length
+    }
+    return this.#queue.splice(0, count)
+  }
+
+  #reject({ piece, begin, length }: BlockRequest): void {
+    if (this.#options.hasFast()) {
+      this.#options.outbox.pushNumbers(MessageId.reject, piece, begin, length)
+    }
+  }
+}
+
+async function readRun(
+  provider: BlockProvider,
+  run: readonly BlockRequest[],
+): Promise<Uint8Array | undefined> {
+  const first = run[0] as BlockRequest
+  const last = run.at(-1) as BlockRequest
+  const range = provider.pieceRange(first.piece)
+  if (range === undefined) return undefined
+  const start = range.start + first.begin
+  try {
+    return await provider.read({ start, end: range.start + last.begin + last.length })
+  } catch {
+    // The provider has reported why; to the peer it is a block that we do not have.
+    return undefined
+  }
+}
+
+function blockOf(payload: Uint8Array): BlockRequest {
+  return {
+    piece: readUint32(payload, 0),
+    begin: readUint32(payload, 4),
+    length: readUint32(payload, 8),
+  }
+}
+
+// Blocks are 16 KiB apart and a piece has at most 2^15 of them; a request that is cut otherwise is
+// served, but never sent by us, so its key need not be exact.
+function keyOf({ piece, begin }: BlockRequest): number {
+  return piece * 0x8000 + (begin >>> 14)
+}

@@ -1,0 +1,191 @@
+import type { Socket } from 'node:net'
+import { IsthmusError, isIsthmusError } from '../errors.ts'
+import type { Limits } from '../limits.ts'
+import { type ControlHandler, ControlPlane } from './control-plane.ts'
+import { type BlockHandler, DataPlane } from './data-plane.ts'
+import { type FrameHandler, FrameReader, protocolError, readUint32 } from './frames.ts'
+import type { Handshake } from './handshake.ts'
+import { MessageId } from './message-id.ts'
+import { Outbox } from './outbox.ts'
+
+/** What the owner of a connection is told. */
+export interface WireHandler extends ControlHandler, BlockHandler {
+  onHandshake(handshake: Handshake): void
+  /** All that one read from the socket brought was told. */
+  onTurn(): void
+  /** Comes once, after which nothing else does. */
+  onClose(error: IsthmusError | undefined): void
+}
+
+export interface WireOptions {
+  readonly handler: WireHandler
+  readonly limits: Limits
+  readonly extensions: readonly string[]
+}
+
+/** The shape of the torrent, against which indices are checked. */
+export interface WireShape {
+  readonly pieceCount: number
+  pieceSize(piece: number): number
+}
+
+/** One connection to a peer (BEP 3, 6, 10): bytes in, facts out, and the other way round. */
+export class Wire {
+  readonly control: ControlPlane
+  readonly data: DataPlane
+  readonly #socket: Socket
+  readonly #outbox: Outbox
+  readonly #frames: FrameReader
+  readonly #handler: WireHandler
+  #shape: WireShape | undefined
+  #closed = false
+  /** Milliseconds of `performance.now()` when the peer last said something. */
+  lastReceivedAt: number
+
+  constructor(socket: Socket, { handler, limits, extensions }: WireOptions) {
+    this.#socket = socket
+    this.#handler = handler
+    this.lastReceivedAt = performance.now()
+    this.#outbox = new Outbox(socket)
+    this.control = new ControlPlane({
+      push: (bytes) => this.#outbox.push(bytes),
+      handler,
+      extensions,
+    })
+    this.data = new DataPlane({
+      outbox: this.#outbox,
+      handler,
+      requestsAtMost: limits.peerRequests,
+      sendBytesAtMost: limits.peerSendBytes,
+      hasFast: () => this.control.hasFast,
+    })
+    this.#frames = new FrameReader(this.#frameHandler(), limits)
+    socket.on('drain', () => this.data.pump())
+    socket.on('error', (cause) => this.#end(new IsthmusError('ISTHMUS_WIRE_CLOSED', 'the connection broke', { cause })))
+    socket.on('close', () => this.#end(undefined))
+  }
+
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  get lastSentAt(): number {
+    return this.#outbox.lastSentAt
+  }
+
+  /** Bytes waiting to leave. */
+  get pendingBytes(): number {
+    return this.#outbox.pendingBytes
+  }
+
+  /** From now on indices are checked; before (while metadata is missing) only their form is. */
+  setShape(shape: WireShape): void {
+    this.#shape = shape
+  }
+
+  /** Bytes from the socket; the caller's again on return. A broken protocol closes the connection. */
+  receive(chunk: Uint8Array): void {
+    if (this.#closed) return
+    this.lastReceivedAt = performance.now()
+    try {
+      this.#frames.push(chunk)
+    } catch (error) {
+      this.close(
+        isIsthmusError(error)
+          ? error
+          : new IsthmusError('ISTHMUS_INTERNAL', 'a message could not be handled', { cause: error }),
+      )
+    }
+    if (!this.#closed) this.#handler.onTurn()
+  }
+
+  /** Chokes or unchokes the peer, and settles its requests accordingly. */
+  setChoking(choking: boolean): void {
+    if (choking) this.control.choke()
+    else this.control.unchoke()
+    this.data.setChoking(choking)
+  }
+
+  /** Sends what is queued now, not at the end of this turn. */
+  flush(): void {
+    this.#outbox.flush()
+  }
+
+  close(error?: IsthmusError): void {
+    if (this.#closed) return
+    this.#outbox.flush()
+    this.#socket.destroy()
+    this.#end(error)
+  }
+
+  #end(error: IsthmusError | undefined): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#frames.end()
+    this.control.close()
+    this.data.close()
+    this.#outbox.close()
+    this.#handler.onClose(error)
+  }
+
+  #frameHandler(): FrameHandler {
+    return {
+      onHandshake: (handshake) => {
+        this.#handler.onHandshake(handshake)
+        if (!this.#closed) this.control.receiveHandshake(handshake)
+      },
+      onKeepAlive: () => {},
+      onMessage: (id, payload) => this.#onMessage(id, payload),
+      onBlockStart: (piece, begin, length) => {
+        this.#checkBlock(piece, begin, length)
+        return this.data.onBlockStart(piece, begin, length)
+      },
+      onBlockEnd: (piece, begin, length) =>
+        this.data.onBlockEnd(piece, begin, length, this.lastReceivedAt),
+    }
+  }
+
+  #onMessage(id: number, payload: Uint8Array): void {
+    this.#checkIndex(id, payload)
+    switch (id) {
+      case MessageId.request:
+        return this.data.onRequest(payload)
+      case MessageId.cancel:
+        return this.data.onCancel(payload)
+      case MessageId.reject:
+        if (!this.control.hasFast) throw protocolError('a reject without the fast extension')
+        return this.data.onReject(payload)
+      case MessageId.choke:
+        this.control.receive(id, payload)
+        // BEP 6: with the fast extension every request gets its own answer.
+        if (!this.control.hasFast) this.data.dropRequests()
+        return
+      default:
+        return this.control.receive(id, payload)
+    }
+  }
+
+  #checkIndex(id: number, payload: Uint8Array): void {
+    const shape = this.#shape
+    if (shape === undefined) return
+    switch (id) {
+      case MessageId.have:
+      case MessageId.suggest:
+      case MessageId.allowedFast:
+        if (readUint32(payload, 0) >= shape.pieceCount) throw protocolError('a piece out of range')
+        return
+      case MessageId.request:
+      case MessageId.cancel:
+      case MessageId.reject:
+        return this.#checkBlock(readUint32(payload, 0), readUint32(payload, 4), readUint32(payload, 8))
+    }
+  }
+
+  #checkBlock(piece: number, begin: number, length: number): void {
+    const shape = this.#shape
+    if (shape === undefined) return
+    if (piece >= shape.pieceCount || begin + length > shape.pieceSize(piece)) {
+      throw protocolError('a block out of range')
+    }
+  }
+}
