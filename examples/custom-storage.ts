@@ -1,99 +1,87 @@
 import type {
   AbortOptions,
   ByteRange,
+  Layout,
   Metainfo,
   PieceStorage,
   Storage,
-  StorageOpenOptions,
 } from '@isthmus/core'
-import { Bitfield, IsthmusError, primaryInfoHash } from '@isthmus/core'
+import { Bitfield, IsthmusError, primaryInfoHash, WrittenBytes } from '@isthmus/core'
 
-/** What is kept of one torrent: its bytes, and beside each of them whether it was written. */
-export class KeptTorrent {
-  readonly bytes: Uint8Array
-  readonly written: Uint8Array
-  readonly verified: Bitfield
+/** Keeps torrents in a `Map`, where the next client finds them: yours may be a database. */
+export class MapStorage implements Storage {
+  readonly #torrents = new Map<string, Kept>()
 
-  constructor({ layout }: Metainfo) {
-    this.bytes = new Uint8Array(layout.length)
-    this.written = new Uint8Array(layout.length)
-    this.verified = new Bitfield(layout.pieceCount)
-    // Padding between files is zeros that nobody writes.
-    for (const { file, range } of layout.filesOf({ start: 0, end: layout.length })) {
-      if (file === -1) this.written.fill(1, range.start, range.end)
-    }
+  async open({ id, layout }: Metainfo, options: AbortOptions & { namespace?: string } = {}) {
+    options.signal?.throwIfAborted()
+    const key = `${primaryInfoHash(id)} ${options.namespace ?? ''}`
+    const kept = this.#torrents.get(key) ?? new Kept(layout)
+    this.#torrents.set(key, kept)
+    return new MapPieces(layout, kept)
   }
 }
 
-/** Keeps torrents in a `Map` that outlives the client: yours may be a database, or a bucket. */
-export class MapStorage implements Storage {
-  readonly #torrents: Map<string, KeptTorrent>
+class Kept {
+  readonly bytes: Uint8Array
+  readonly written: WrittenBytes
+  readonly verified: Bitfield
 
-  constructor(torrents = new Map<string, KeptTorrent>()) {
-    this.#torrents = torrents
-  }
-
-  async open(metainfo: Metainfo, options: StorageOpenOptions = {}): Promise<PieceStorage> {
-    options.signal?.throwIfAborted()
-    const key = `${primaryInfoHash(metainfo.id)} ${options.namespace ?? ''}`
-    const kept = this.#torrents.get(key) ?? new KeptTorrent(metainfo)
-    this.#torrents.set(key, kept)
-    return new MapPieces(metainfo, kept)
+  constructor(layout: Layout) {
+    this.bytes = new Uint8Array(layout.length)
+    this.written = new WrittenBytes(layout)
+    this.verified = new Bitfield(layout.pieceCount)
   }
 }
 
 class MapPieces implements PieceStorage {
   readonly trust = 'owned'
-  readonly #metainfo: Metainfo
-  #kept: KeptTorrent | undefined
+  readonly #layout: Layout
+  readonly #kept: Kept
+  #isOpen = true
 
-  constructor(metainfo: Metainfo, kept: KeptTorrent) {
-    this.#metainfo = metainfo
+  constructor(layout: Layout, kept: Kept) {
+    this.#layout = layout
     this.#kept = kept
   }
 
   async state({ signal }: AbortOptions = {}) {
-    const { written, verified } = this.#open(signal)
-    const { layout } = this.#metainfo
-    const present = new Bitfield(layout.pieceCount)
-    for (let piece = 0; piece < layout.pieceCount; piece++) {
-      const { start, end } = layout.pieceRange(piece)
-      if (!written.subarray(start, end).includes(0)) present.set(piece)
-    }
-    return { present, verified: verified.copy() }
+    this.#check(signal)
+    return { present: this.#kept.written.present.copy(), verified: this.#kept.verified.copy() }
   }
 
-  async read({ start, end }: ByteRange, options: AbortOptions & { into?: Uint8Array } = {}) {
-    const { bytes, written } = this.#open(options.signal)
-    if (written.subarray(start, end).includes(0)) {
-      throw new IsthmusError('ISTHMUS_PIECE_MISSING', `not all of ${start} to ${end} is there`)
-    }
-    const { into = new Uint8Array(end - start) } = options
-    into.set(bytes.subarray(start, end))
+  async read(span: ByteRange, options: AbortOptions & { into?: Uint8Array } = {}) {
+    this.#check(options.signal)
+    if (!this.#kept.written.has(span))
+      throw new IsthmusError('ISTHMUS_PIECE_MISSING', 'not written')
+    const { into = new Uint8Array(span.end - span.start) } = options
+    into.set(this.#kept.bytes.subarray(span.start, span.end))
     return into
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: AbortOptions = {}) {
-    const kept = this.#open(signal)
-    kept.bytes.set(bytes, offset)
-    kept.written.fill(1, offset, offset + bytes.length)
+    this.#check(signal)
+    const span = { start: offset, end: offset + bytes.length }
+    this.#kept.bytes.set(bytes, offset)
+    this.#kept.written.add(span)
+    const { start, end } = this.#layout.piecesOf(span)
+    for (let piece = start; piece < end; piece++) this.#kept.verified.clear(piece)
   }
 
   async commit(piece: number, { signal }: AbortOptions = {}) {
-    this.#open(signal).verified.set(piece)
+    this.#check(signal)
+    this.#kept.verified.set(piece)
   }
 
   async close() {
-    this.#kept = undefined
+    this.#isOpen = false
   }
 
-  [Symbol.asyncDispose]() {
-    return this.close()
+  async [Symbol.asyncDispose]() {
+    await this.close()
   }
 
-  #open(signal?: AbortSignal): KeptTorrent {
+  #check(signal?: AbortSignal) {
     signal?.throwIfAborted()
-    if (this.#kept !== undefined) return this.#kept
-    throw new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'this torrent was closed')
+    if (!this.#isOpen) throw new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'this torrent was closed')
   }
 }

@@ -30,7 +30,7 @@ describe.each(['httpUrl', 'udpUrl'] as const)('a tracker at %s', (kind) => {
     const peer = endAfterTest(await BarePeer.start({ content }))
     await announceFor(tracker.httpUrl, content.infoHash, peer.address)
     const server = endAfterTest(await Server.start({ flags: loopbackAllowed }))
-    const port = server.peerPort
+    const port = Number(server.peerAddress.split(':').at(-1))
     expect((await server.addTorrent(trackedBy(content, tracker[kind]))).status).toBe(201)
     await expectFiles(server, content)
     await expect.poll(() => eventsOf(tracker, port)).toEqual(['started', 'completed'])

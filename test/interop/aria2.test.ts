@@ -11,9 +11,9 @@ import { Server } from '../support/server.ts'
 import { startTracker } from '../support/tracker.ts'
 
 /** aria2c learns of us from a tracker, because it takes no peers by hand. */
-async function downloadFrom(port: number, infoHash: string, torrent: string): Promise<string> {
+async function downloadFrom(address: string, infoHash: string, torrent: string): Promise<string> {
   const tracker = endAfterTest(await startTracker())
-  await announceFor(tracker.httpUrl, infoHash, `127.0.0.1:${port}`)
+  await announceFor(tracker.httpUrl, infoHash, address)
   const directory = await temporaryDirectory()
   const aria2 = endAfterTest(Aria2.download({ torrent, directory, tracker: tracker.httpUrl }))
   await aria2.done()
@@ -28,8 +28,8 @@ async function torrentFileOf(content: Content): Promise<string> {
 
 describeWith('aria2', 'aria2 downloads from us', () => {
   test('the sample', async () => {
-    const { peerPort } = await start()
-    const directory = await downloadFrom(peerPort, sampleInfoHash, sampleTorrentFile)
+    const { peerAddress } = await start()
+    const directory = await downloadFrom(peerAddress, sampleInfoHash, sampleTorrentFile)
     await expectOnDisk(directory, { files: sampleFiles })
   })
 
@@ -40,7 +40,7 @@ describeWith('aria2', 'aria2 downloads from us', () => {
     await expectWholeAndRanges(server, content, [peer.address])
     await peer.stop()
     const torrent = await torrentFileOf(content)
-    const directory = await downloadFrom(server.peerPort, content.infoHash, torrent)
+    const directory = await downloadFrom(server.peerAddress, content.infoHash, torrent)
     await expectOnDisk(directory, content)
   })
 })

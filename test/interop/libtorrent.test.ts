@@ -69,15 +69,15 @@ describeWith(['libtorrent', 'IPv6'], 'what libtorrent seeds at [::1]', () => {
 
 describeWith('libtorrent', 'libtorrent downloads from us', () => {
   test('the sample', async () => {
-    const { peerPort } = await start()
-    const directory = await download(sampleTorrentFile, `127.0.0.1:${peerPort}`)
+    const { peerAddress } = await start()
+    const directory = await download(sampleTorrentFile, peerAddress)
     await expectOnDisk(directory, { files: sampleFiles })
   })
 
   test('the sample by magnet, with the metadata from us', async () => {
-    const { peerPort } = await start()
+    const { peerAddress } = await start()
     const magnet = `magnet:?xt=urn:btih:${sampleInfoHash}`
-    const directory = await download(magnet, `127.0.0.1:${peerPort}`)
+    const directory = await download(magnet, peerAddress)
     await expectOnDisk(directory, { files: sampleFiles })
   })
 
@@ -90,7 +90,7 @@ describeWith('libtorrent', 'libtorrent downloads from us', () => {
     await seeder.stop()
     const directory = await temporaryDirectory()
     const torrent = await writeContent({ ...content, files: [] }, directory)
-    const copy = await download(torrent, `127.0.0.1:${server.peerPort}`)
+    const copy = await download(torrent, server.peerAddress)
     await expectOnDisk(copy, content)
   })
 })

@@ -29,16 +29,16 @@ export interface ServerOptions {
 export class Server {
   /** `http://host:port` */
   readonly url: string
-  /** The port where it accepts peers. */
-  readonly peerPort: number
+  /** `host:port` where it accepts peers. */
+  readonly peerAddress: string
   readonly #child: Child
   readonly #place: Place
 
-  private constructor(child: Child, place: Place, url: string, peerPort: number) {
+  private constructor(child: Child, place: Place, url: string, peerAddress: string) {
     this.#child = child
     this.#place = place
     this.url = url
-    this.peerPort = peerPort
+    this.peerAddress = peerAddress
   }
 
   /** Resolves once it says that it listens. */
@@ -49,8 +49,8 @@ export class Server {
     const [command, wrapped] = place.wrap(process.execPath, args)
     const ready = async (child: Child) => {
       const [, url = ''] = await child.line(/listening on (http:\/\/[^\s/]+)/)
-      const [, peerPort] = await child.line(/^peers: accepted at port (\d+)/)
-      return new Server(child, place, url, Number(peerPort))
+      const [, peerAddress = ''] = await child.line(/^peers: accepted at (\S+:\d+)$/)
+      return new Server(child, place, url, peerAddress)
     }
     return Child.start(command, wrapped, ready, { env: Object.fromEntries(own) })
   }
@@ -98,7 +98,7 @@ export class Server {
   /** Asks it to end; resolves with its exit code. Rejects where something in it was caught by nobody. */
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | undefined> {
     const code = await this.#child.stop(signal)
-    const [uncaught] = this.output.match(/^(uncaught exception|unhandled rejection)[^]*/m) ?? []
+    const [uncaught] = this.output.match(/^(uncaught exception|unhandled rejection).*/ms) ?? []
     if (uncaught !== undefined) throw new Error(`the server met an ${uncaught}`)
     return code
   }

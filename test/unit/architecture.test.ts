@@ -7,7 +7,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
 
 /** The stations of core in the order of the flow. Code imports from its own station and from earlier steps. */
 const steps = [
-  ['errors', 'limits', 'signal', 'byte-source'],
+  ['errors', 'limits', 'signal', 'byte-source', 'typed-event-emitter'],
   ['metainfo', 'lock', 'net', 'hash'],
   ['wire', 'storage', 'chain', 'discovery'],
   ['picker'],
@@ -82,14 +82,12 @@ function step(name: string): number {
   return steps.findIndex((names) => names.includes(name))
 }
 
-/** `metainfo` for packages/core/src/metainfo/layout.ts, `client` for packages/core/src/client.ts. */
+/** `metainfo` for packages/core/src/metainfo/layout.ts, `torrent` for torrent.ts and torrent-context.ts. */
 function station(file: string): string {
-  return (
-    file
-      .slice('packages/core/src/'.length)
-      .split('/', 1)[0]
-      ?.replace(/(\.d)?\.ts$/, '') ?? ''
-  )
+  const [name = ''] = file.slice('packages/core/src/'.length).split('/', 1)
+  const stem = name.replace(/(\.d)?\.ts$/, '')
+  const [prefix = ''] = stem.split('-', 1)
+  return step(stem) === -1 && step(prefix) !== -1 ? prefix : stem
 }
 
 /** The folder of a file's package.json. */

@@ -4,6 +4,6 @@ import { isIsthmusError } from '@isthmus/core'
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const code = isIsthmusError(error) ? ` (${error.code})` : ''
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : ''
-  return `${error.message}${code}${cause}`
+  const cause = error.cause instanceof Error ? error.cause.message : ''
+  return `${error.message}${code}${error.message.includes(cause) ? '' : `: ${cause}`}`
 }

@@ -15,6 +15,11 @@ export type ReadPurpose = 'play' | 'prefetch' | 'bulk'
 export interface ReadOptions extends AbortOptions {
   /** @defaultValue 'play' */
   readonly purpose?: ReadPurpose | undefined
+  /**
+   * Where chunks are put: asked for exactly so many bytes, at most 128 KiB, each time. For consumers
+   * that use their memory again; a source may do without. @defaultValue fresh memory
+   */
+  readonly allocate?: ((bytes: number) => Uint8Array) | undefined
 }
 
 /** Bytes of a known length that can be read by range. */
@@ -42,6 +47,8 @@ export interface Resource extends AsyncDisposable {
   /** Whether `read` takes a range. */
   readonly ranges: boolean
   read(range?: ByteRange, options?: AbortOptions): AsyncIterable<Uint8Array>
+  /** For consumers that are done with a chunk of `read`: its memory may be filled again. */
+  recycle?(chunk: Uint8Array): void
 }
 
 /** @throws RangeError unless `range` lies within `length` and is not reversed. */

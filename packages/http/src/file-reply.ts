@@ -1,4 +1,5 @@
 import { type ByteRange, type ByteSource, IsthmusError, type ReadOptions } from '@isthmus/core'
+import { takeChunk } from './chunk-memory.ts'
 import { contentDisposition } from './content-disposition.ts'
 import { contentTypeOf, isActiveContent } from './content-type.ts'
 import { contentRange, MultipartRanges } from './multipart.ts'
@@ -88,7 +89,8 @@ async function bodyReply(
   headers.set('content-length', String(plan.length))
   if (plan.length === 0) return emptyReply(plan.status, headers)
   const { signal } = options
-  const body = await StartedBody.start(plan.read({ signal }), { length: plan.length, signal })
+  const chunks = plan.read({ signal, allocate: takeChunk })
+  const body = await StartedBody.start(chunks, { length: plan.length, signal })
   return {
     status: plan.status,
     headers,

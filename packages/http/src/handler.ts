@@ -60,6 +60,8 @@ export function createHandler(options: HandlerOptions): Handler {
     publicUrl,
     onError = () => {},
   } = options
+  // Node loads its fetch classes on first use, which would cost the first request some 20 ms.
+  new Headers()
   const asked = new AskedTorrents(client, { dropAfterMs, onError })
   const environment: Environment = {
     ...{ client, asked, authorize, firstByteTimeoutMs, maxRequestBytes, cors, onError },

@@ -102,7 +102,8 @@ async function pump(body: Resource, res: ServerResponse): Promise<void> {
       const step = await chunks.next()
       if (res.destroyed) return
       if (step.done === true) break
-      if (res.write(step.value)) continue
+      const chunk = step.value
+      if (res.write(chunk, body.recycle && (() => body.recycle?.(chunk)))) continue
       await new Promise<void>((resolve) => {
         wake = resolve
       })

@@ -1,4 +1,5 @@
 import { abortable, type Resource } from '@isthmus/core'
+import { giveChunk } from './chunk-memory.ts'
 
 /**
  * A body whose first chunk is already there. It is read once. Before disposing of it, abort the
@@ -46,6 +47,10 @@ export class StartedBody implements Resource {
       return Promise.resolve(first)
     }
     return { [Symbol.asyncIterator]: () => ({ next }) }
+  }
+
+  recycle(chunk: Uint8Array): void {
+    giveChunk(chunk)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -41,6 +41,8 @@ interface FilePiecesParts extends FilePiecesOptions {
 /** The pieces of one torrent in its own files. */
 export class FilePieces implements PieceStorage {
   readonly trust = 'owned'
+  readonly takesShared = true
+  readonly borrows = true
   readonly #metainfo: Metainfo
   readonly #placement: Placement
   readonly #files: TorrentFiles

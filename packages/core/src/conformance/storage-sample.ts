@@ -47,6 +47,25 @@ export function storageSample(seed: number): StorageSample {
   return { metainfo: parseMetainfo(encodeBencode({ info })), content }
 }
 
+/** A torrent whose files start at piece boundaries (BEP 52), with gaps of zeros in front of them. */
+export function alignedSample(): StorageSample {
+  const file = (length: number) => ({
+    '': { length, 'pieces root': createHash('sha256').update(`${length}`).digest() },
+  })
+  const info = {
+    'file tree': { a: file(20_000), b: file(PIECE_LENGTH), c: file(1), d: file(30_000) },
+    'meta version': 2,
+    name: 'isthmus storage conformance, aligned',
+    'piece length': PIECE_LENGTH,
+  }
+  const metainfo = parseMetainfo(encodeBencode({ info, 'piece layers': {} }))
+  const content = new Uint8Array(metainfo.layout.length)
+  for (const { index, offset, length } of metainfo.files) {
+    content.fill(index + 1, offset, offset + length)
+  }
+  return { metainfo, content }
+}
+
 function pieceHashes(content: Uint8Array): Uint8Array {
   const hashes: Uint8Array[] = []
   for (let start = 0; start < content.length; start += PIECE_LENGTH) {

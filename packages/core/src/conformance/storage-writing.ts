@@ -1,8 +1,8 @@
 import type { StorageCapacity } from '../storage/storage.ts'
 import { expectBytes, expectCode, expectReason, expectThat, isWaiting } from './expectations.ts'
-import { expectSpan } from './storage-access.ts'
+import { expectSpan, spansAtBoundaries } from './storage-access.ts'
 import { bytesOf, type CheckedMedium, type StoragePromises, writePiece } from './storage-medium.ts'
-import { storageSample } from './storage-sample.ts'
+import { alignedSample, storageSample } from './storage-sample.ts'
 
 const MISSING = 'ISTHMUS_PIECE_MISSING'
 
@@ -101,6 +101,21 @@ export const writing: StoragePromises = {
     )
     await pieces.write(padding.end, bytesOf(medium.sample, { start: padding.end, end: whole.end }))
     await expectSpan(pieces, medium.sample, whole)
+  },
+
+  'gaps in front of aligned files read as zeros and are never missing (BEP 52)': async (medium) => {
+    const aligned = alignedSample()
+    const pieces = await medium.openWritable(aligned)
+    const { layout } = aligned.metainfo
+    expectThat(layout.pieceCount === 4, 'the sample is not aligned')
+    for (let piece = 0; piece < layout.pieceCount; piece++) {
+      await writePiece(pieces, aligned, piece)
+      await pieces.commit(piece)
+    }
+    for (const span of spansAtBoundaries(aligned)) await expectSpan(pieces, aligned, span)
+    await expectSpan(pieces, aligned, { start: 0, end: layout.length })
+    const { present } = await pieces.state()
+    expectThat(present.isFull, 'a piece that ends in a gap is not present')
   },
 
   'bytes that failed their hash are replaced by writing again': async (medium) => {

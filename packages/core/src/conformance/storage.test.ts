@@ -3,12 +3,10 @@ import { MemoryStorage } from '../storage/memory-storage.ts'
 import type { PieceStorage, Storage } from '../storage/storage.ts'
 import { type StorageTraits, storageConformance } from './storage.ts'
 
+type Altered = { readonly [K in keyof PieceStorage]?: PieceStorage[K] | undefined }
+
 /** One promise broken, and a case that must notice. */
-const broken: readonly (readonly [
-  string,
-  string,
-  (pieces: PieceStorage) => Partial<PieceStorage>,
-])[] = [
+const broken: readonly (readonly [string, string, (pieces: PieceStorage) => Altered])[] = [
   [
     'reads one byte too far on',
     'reading finds every byte at and beside every boundary of pieces and files',
@@ -141,7 +139,7 @@ async function failures(traits: StorageTraits): Promise<string[]> {
 }
 
 /** A memory storage with some methods replaced. */
-function altered(breaking: (pieces: PieceStorage) => Partial<PieceStorage>): Storage {
+function altered(breaking: (pieces: PieceStorage) => Altered): Storage {
   const storage = new MemoryStorage()
   return {
     async open(metainfo, options) {

@@ -1,20 +1,25 @@
 import { Worker } from 'node:worker_threads'
 import { IsthmusError } from '../errors.ts'
-import type { HashResult } from './hasher.ts'
 
 interface Job {
-  readonly bytes: Uint8Array
-  readonly length: number
-  readonly resolve: (result: HashResult) => void
+  readonly buffer: SharedArrayBuffer
+  readonly resolve: (digest: Uint8Array) => void
   readonly reject: (error: Error) => void
 }
 
+/** A buffer by its number, and the buffer itself where the thread has not seen it yet. */
+type ThreadRequest = readonly [number, SharedArrayBuffer?]
+
 /**
- * One worker thread. Jobs that come while it is busy travel together in one message, so that many
- * small pieces cost few messages.
+ * One worker thread. It remembers the buffers that it has seen, since they come again and again, and
+ * jobs that come while it is busy travel together in one message: many small pieces cost few messages.
  */
 export class HashThread {
   readonly #worker: Worker
+  readonly #numbers = new WeakMap<SharedArrayBuffer, number>()
+  readonly #forgotten = new FinalizationRegistry<number>((number) => this.#gone.push(number))
+  #gone: number[] = []
+  #seen = 0
   #ready = false
   #queue: Job[] = []
   #sent: Job[][] = []
@@ -28,7 +33,7 @@ export class HashThread {
     this.#worker.once('online', () => {
       this.#ready = true
     })
-    this.#worker.on('message', (answers: ThreadAnswer[]) => this.#onAnswers(answers))
+    this.#worker.on('message', (digests: Uint8Array[]) => this.#onDigests(digests))
     this.#worker.on('error', (cause) => this.#fail(cause))
     this.#worker.on('exit', () => this.#fail(undefined))
   }
@@ -41,11 +46,11 @@ export class HashThread {
     return this.#waitingBytes
   }
 
-  sha1(bytes: Uint8Array): Promise<HashResult> {
+  sha1(buffer: SharedArrayBuffer): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       if (this.#failure !== undefined) return reject(this.#failure)
-      this.#waitingBytes += bytes.byteLength
-      this.#queue.push({ bytes, length: bytes.byteLength, resolve, reject })
+      this.#waitingBytes += buffer.byteLength
+      this.#queue.push({ buffer, resolve, reject })
       this.#worker.ref()
       if (this.#sent.length < MESSAGES_IN_FLIGHT) this.#send()
     })
@@ -61,18 +66,28 @@ export class HashThread {
     if (jobs.length === 0) return
     this.#queue = []
     this.#sent.push(jobs)
-    const buffers = jobs.map((job) => job.bytes.buffer as ArrayBuffer)
-    this.#worker.postMessage(buffers, buffers)
+    const gone = this.#gone
+    this.#gone = []
+    this.#worker.postMessage([jobs.map(({ buffer }) => this.#introduce(buffer)), gone])
   }
 
-  #onAnswers(answers: ThreadAnswer[]): void {
+  #introduce(buffer: SharedArrayBuffer): ThreadRequest {
+    const known = this.#numbers.get(buffer)
+    if (known !== undefined) return [known]
+    const number = ++this.#seen
+    this.#numbers.set(buffer, number)
+    this.#forgotten.register(buffer, number)
+    return [number, buffer]
+  }
+
+  #onDigests(digests: Uint8Array[]): void {
     const jobs = this.#sent.shift() ?? []
     this.#send()
-    for (const [index, job] of jobs.entries()) {
-      this.#waitingBytes -= job.length
-      const answer = answers[index]
-      if (answer === undefined) job.reject(hashFailed())
-      else job.resolve({ digest: answer.digest, bytes: new Uint8Array(answer.buffer) })
+    for (const [index, { buffer, resolve, reject }] of jobs.entries()) {
+      this.#waitingBytes -= buffer.byteLength
+      const digest = digests[index]
+      if (digest === undefined) reject(hashFailed())
+      else resolve(digest)
     }
     if (this.#sent.length === 0) this.#worker.unref()
   }
@@ -86,11 +101,6 @@ export class HashThread {
   }
 }
 
-interface ThreadAnswer {
-  readonly digest: Uint8Array
-  readonly buffer: ArrayBuffer
-}
-
 function hashFailed(cause?: unknown): IsthmusError {
   return new IsthmusError('ISTHMUS_HASH_FAILED', 'the hash thread ended', { cause })
 }
@@ -101,11 +111,13 @@ const MESSAGES_IN_FLIGHT = 2
 const THREAD_SOURCE = `
 const { createHash } = require('node:crypto')
 const { parentPort } = require('node:worker_threads')
-parentPort.on('message', (buffers) => {
-  const answers = buffers.map((buffer) => ({
-    digest: new Uint8Array(createHash('sha1').update(new Uint8Array(buffer)).digest()),
-    buffer,
-  }))
-  parentPort.postMessage(answers, buffers)
+const buffers = new Map()
+parentPort.on('message', ([jobs, gone]) => {
+  const digests = jobs.map(([number, buffer]) => {
+    if (buffer !== undefined) buffers.set(number, new Uint8Array(buffer))
+    return new Uint8Array(createHash('sha1').update(buffers.get(number)).digest())
+  })
+  for (const number of gone) buffers.delete(number)
+  parentPort.postMessage(digests)
 })
 `

@@ -8,16 +8,7 @@ export interface HasherOptions {
   readonly threads?: number | undefined
 }
 
-export interface HashResult {
-  readonly digest: Uint8Array
-  /** The bytes that were hashed, handed back: the caller's own again. */
-  readonly bytes: Uint8Array
-}
-
-/**
- * Hashes off the main thread. `bytes` are moved, not copied: the view that was handed in is empty from
- * the call on, and the result carries a fresh view of the same memory.
- */
+/** Hashes off the main thread. Bytes of a `SharedArrayBuffer` of their own are hashed where they are, others are copied. */
 export class Hasher implements AsyncDisposable {
   readonly #limit: number
   readonly #threads: HashThread[] = []
@@ -32,16 +23,18 @@ export class Hasher implements AsyncDisposable {
     if (this.#threads.length === 0 && !this.#closed) this.#threads.push(new HashThread())
   }
 
-  /** SHA-1 of one piece (BEP 3). Rejects with `ISTHMUS_HASH_FAILED` when the hasher is closed. */
-  async sha1(bytes: Uint8Array): Promise<HashResult> {
+  /**
+   * SHA-1 of one piece (BEP 3). The bytes must not change until it resolves. Rejects with
+   * `ISTHMUS_HASH_FAILED` when the hasher is closed.
+   */
+  async sha1(bytes: Uint8Array): Promise<Uint8Array> {
     if (this.#closed) throw new IsthmusError('ISTHMUS_HASH_FAILED', 'the hasher is closed')
-    const thread = this.#choose()
-    // Starting a thread takes longer than hashing a piece in libuv's pool; transfer also needs the whole buffer.
-    if (!thread.ready || bytes.byteLength !== bytes.buffer.byteLength) {
-      const digest = await webcrypto.subtle.digest('SHA-1', bytes as Uint8Array<ArrayBuffer>)
-      return { digest: new Uint8Array(digest), bytes }
-    }
-    return thread.sha1(bytes)
+    const { buffer } = bytes
+    const shared = buffer instanceof SharedArrayBuffer && bytes.byteLength === buffer.byteLength
+    const thread = shared ? this.#choose() : undefined
+    if (shared && thread?.ready) return thread.sha1(buffer)
+    // Starting a thread takes longer than hashing a first piece in libuv's pool.
+    return new Uint8Array(await webcrypto.subtle.digest('SHA-1', plain(bytes)))
   }
 
   /** Waits for nothing: work under way is rejected. */
@@ -67,3 +60,8 @@ export class Hasher implements AsyncDisposable {
 
 // Two pieces of 4 MiB: a second thread costs some megabytes, so one that keeps up stays alone.
 const BUSY_BYTES = 8 * 1024 * 1024
+
+/** WebCrypto takes no shared memory. */
+function plain(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  return bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : bytes.slice()
+}

@@ -274,6 +274,7 @@ export class Picker<P extends object> {
 
   /** A wanted piece that nobody has started and fewest peers have, from a random place on; -1 if there is none. */
   #rarest(has: Bitfield): number {
+    if (this.#wanted.count === 0) return -1
     const { verified } = this.#options
     const count = this.#layout.pieceCount
     const from = Math.floor(this.#options.random() * count)

@@ -9,7 +9,7 @@ export interface RequestWindowOptions {
   readonly queueMs?: number | undefined
 }
 
-const FIRST = 8
+const FIRST = 16
 const LEAST = 4
 
 /**

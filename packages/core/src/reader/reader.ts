@@ -34,7 +34,7 @@ export async function* readRange(
   source: ReaderSource,
   extent: ReaderExtent,
   range: ByteRange,
-  { signal }: ReadOptions = {},
+  { signal, allocate }: ReadOptions = {},
 ): AsyncGenerator<Uint8Array, void, undefined> {
   assertRange(range, extent.length)
   const { transfer } = source
@@ -50,7 +50,7 @@ export async function* readRange(
       const ahead = Math.min(end, at + readahead.bytes)
       transfer.setWindow(reader, layout.piecesOf({ start: at, end: ahead }))
       await source.arrivals.available(layout.pieceAt(at), transfer, signal)
-      const chunk = await readChunk(transfer, at, end, signal)
+      const chunk = await readChunk(transfer, { start: at, end }, { signal, allocate })
       if (chunk === undefined) continue
       at += chunk.length
       readahead.read(chunk.length)
@@ -65,9 +65,8 @@ export async function* readRange(
 /** As much as is verified from `at` on, up to a chunk; undefined where a piece was lost meanwhile. */
 async function readChunk(
   transfer: Transfer,
-  at: number,
-  end: number,
-  signal: AbortSignal | undefined,
+  { start: at, end }: ByteRange,
+  { signal, allocate }: ReadOptions,
 ): Promise<Uint8Array | undefined> {
   const { layout, available } = transfer.store
   const most = Math.min(end, at + CHUNK_BYTES)
@@ -77,7 +76,7 @@ async function readChunk(
   }
   if (stop === at) return undefined
   try {
-    return await transfer.store.read({ start: at, end: stop }, { signal })
+    return await transfer.store.read({ start: at, end: stop }, { signal, into: allocate?.(stop - at) })
   } catch (error) {
     if (isIsthmusError(error, 'ISTHMUS_PIECE_MISSING')) return undefined
     throw error

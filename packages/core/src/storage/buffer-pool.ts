@@ -1,6 +1,8 @@
 /**
- * Buffers of whole pieces, used again: memory fresh from the system is faulted in page by page, which
- * costs a stream about a tenth of its CPU time. Only the owner of a buffer may give it back.
+ * Buffers of whole pieces, used again: memory fresh from the system is faulted in page by page, and
+ * memory that comes and goes makes the collector run (a quarter of a stream's CPU time when it was
+ * measured). They are shared memory, so that a hash thread sees them without a copy. Only the owner
+ * of a buffer may give it back.
  */
 export class BufferPool {
   readonly #maxBytes: number
@@ -14,15 +16,15 @@ export class BufferPool {
   /** `length` bytes of any content, with a buffer of their own. */
   take(length: number): Uint8Array {
     const bytes = this.#free.get(length)?.pop()
-    if (bytes === undefined) return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
+    if (bytes === undefined) return new Uint8Array(new SharedArrayBuffer(length))
     this.#freeBytes -= length
     return bytes
   }
 
-  /** Takes over `bytes`, which nobody may look at any more. A view of something larger is left alone. */
+  /** Takes over `bytes`, which nobody may look at any more. What did not come from here is left alone. */
   give(bytes: Uint8Array): void {
     const { byteLength } = bytes
-    if (byteLength === 0 || byteLength !== bytes.buffer.byteLength) return
+    if (byteLength === 0 || !isShared(bytes)) return
     if (this.#freeBytes + byteLength > this.#maxBytes) return
     this.#freeBytes += byteLength
     const list = this.#free.get(byteLength)
@@ -31,12 +33,17 @@ export class BufferPool {
   }
 }
 
-// Enough for what a hash thread and a file write hold at a time; more would only be memory.
-const POOL_BYTES = 16 * 1024 * 1024
+/** Whether a hash thread can see these bytes without a copy: all of a piece buffer. */
+export function isShared(bytes: Uint8Array): boolean {
+  return bytes.buffer instanceof SharedArrayBuffer && bytes.byteLength === bytes.buffer.byteLength
+}
+
+// As much as one reader is ahead: what a storage with a capacity throws out comes back within that.
+const POOL_BYTES = 32 * 1024 * 1024
 
 const pieceBuffers = new BufferPool(POOL_BYTES)
 
-/** A buffer for one piece, of any content. */
+/** A buffer for one piece, of any content: a view of a `SharedArrayBuffer` of its own. */
 export function takePieceBuffer(length: number): Uint8Array {
   return pieceBuffers.take(length)
 }

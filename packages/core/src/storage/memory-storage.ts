@@ -4,6 +4,7 @@ import { Bitfield } from '../metainfo/bitfield.ts'
 import type { Layout } from '../metainfo/layout.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
 import type { AbortOptions } from '../signal.ts'
+import { recyclePieceBuffer } from './buffer-pool.ts'
 import { ByteCapacity } from './byte-capacity.ts'
 import { readBuffer } from './read-buffer.ts'
 import type { PieceStorage, Storage, StorageOpenOptions, StorageState } from './storage.ts'
@@ -15,7 +16,7 @@ export interface MemoryStorageOptions {
   /**
    * Called with the buffer of a piece that was evicted, replaced or closed: the receiver's from then
    * on, to fill again. It is as long as its piece, and the very one that `write` took over, if it
-   * took one.
+   * took one. @defaultValue core uses it for the next piece
    */
   readonly recycle?: ((bytes: Uint8Array) => void) | undefined
 }
@@ -28,7 +29,7 @@ export class MemoryStorage implements Storage {
   readonly #memory: SharedMemory
 
   constructor(options: MemoryStorageOptions = {}) {
-    const { maxBytes = 256 * 1024 * 1024, recycle = () => {} } = options
+    const { maxBytes = 256 * 1024 * 1024, recycle = recyclePieceBuffer } = options
     this.#memory = { capacity: new ByteCapacity(maxBytes), recycle, heldBytes: 0 }
   }
 
@@ -54,6 +55,7 @@ interface SharedMemory {
 class MemoryPieces implements PieceStorage {
   readonly trust = 'owned'
   readonly inMemory = true
+  readonly takesShared = true
   readonly capacity: ByteCapacity
   readonly #layout: Layout
   readonly #memory: SharedMemory

@@ -1,16 +1,21 @@
 import { LRUCache } from 'lru-cache'
+import { recyclePieceBuffer } from './buffer-pool.ts'
 
 /**
- * Verified copies of pieces, least recently used out first: one per client, in front of every storage
- * whose reads cost I/O or a hash. What it hands out stays its own; callers copy before they wait.
+ * Verified pieces, least recently used out first: one per client, in front of every storage whose
+ * reads cost I/O or a hash. What it hands out stays its own: callers copy before they wait for
+ * anything else.
  */
 export class PieceCache {
   readonly #pieces: LRUCache<string, Uint8Array>
+  /** Also looked at by a storage that writes them. */
+  readonly #lent = new Set<Uint8Array>()
 
   constructor(maxBytes: number) {
     this.#pieces = new LRUCache({
       maxSize: maxBytes,
       sizeCalculation: (bytes) => bytes.byteLength,
+      dispose: (bytes) => this.#letGo(bytes),
     })
   }
 
@@ -28,6 +33,17 @@ export class PieceCache {
     this.#pieces.set(keyOf(owner, piece), bytes)
   }
 
+  /** Takes over `bytes`, which `use` looks at until it settles; they may be in the cache meanwhile, and after. */
+  async lend<T>(owner: number, piece: number, bytes: Uint8Array, use: () => Promise<T>): Promise<T> {
+    this.#lent.add(bytes)
+    try {
+      return await use()
+    } finally {
+      this.#lent.delete(bytes)
+      if (this.#pieces.peek(keyOf(owner, piece)) !== bytes) this.#letGo(bytes)
+    }
+  }
+
   delete(owner: number, piece: number): void {
     this.#pieces.delete(keyOf(owner, piece))
   }
@@ -35,6 +51,12 @@ export class PieceCache {
   deleteAll(owner: number, pieceCount: number): void {
     if (this.#pieces.size === 0) return
     for (let piece = 0; piece < pieceCount; piece++) this.delete(owner, piece)
+  }
+
+  #letGo(bytes: Uint8Array): void {
+    if (this.#lent.has(bytes)) return
+    // Who was just handed them copies in this turn of the event loop.
+    setImmediate(() => recyclePieceBuffer(bytes))
   }
 }
 

@@ -7,7 +7,7 @@ import type { Layout } from '../metainfo/layout.ts'
 import { type Metainfo, pieceHash } from '../metainfo/metainfo.ts'
 import type { AbortOptions } from '../signal.ts'
 import { Admission, type Tenant } from './admission.ts'
-import { recyclePieceBuffer, takePieceBuffer } from './buffer-pool.ts'
+import { isShared, recyclePieceBuffer, takePieceBuffer } from './buffer-pool.ts'
 import type { PieceCache } from './piece-cache.ts'
 import type { PieceStorage } from './storage.ts'
 
@@ -139,15 +139,15 @@ export class PieceStore implements Tenant {
   }
 
   /**
-   * A whole piece from the swarm; takes over `bytes`. Resolves with undefined when it was right, once
-   * a read sees it, and with the bytes when its hash is wrong. Rejects with `ISTHMUS_STORAGE_FULL` or
+   * A whole piece from the swarm; takes over `bytes` where it is right, and resolves with true once a
+   * read sees it; with false where its hash is wrong. Rejects with `ISTHMUS_STORAGE_FULL` or
    * `ISTHMUS_STORAGE_FAILED` where the storage does not take it.
    */
-  async accept(piece: number, bytes: Uint8Array): Promise<Uint8Array | undefined> {
-    const hashed = await this.#options.hasher.sha1(bytes)
-    if (!equal(hashed.digest, this.#hashOf(piece))) return hashed.bytes
-    await this.#track(this.#keep(piece, hashed.bytes))
-    return undefined
+  async accept(piece: number, bytes: Uint8Array): Promise<boolean> {
+    const digest = await this.#options.hasher.sha1(bytes)
+    if (!equal(digest, this.#hashOf(piece))) return false
+    await this.#track(this.#keep(piece, bytes))
+    return true
   }
 
   /**
@@ -156,7 +156,7 @@ export class PieceStore implements Tenant {
    */
   async read(
     span: ByteRange,
-    { signal, into }: AbortOptions & { into?: Uint8Array | undefined } = {},
+    { signal, into }: AbortOptions & { readonly into?: Uint8Array | undefined } = {},
   ): Promise<Uint8Array> {
     this.#assertAvailable(span)
     const bytes = into ?? Buffer.allocUnsafeSlow(span.end - span.start)
@@ -236,27 +236,46 @@ export class PieceStore implements Tenant {
   }
 
   async #keep(piece: number, bytes: Uint8Array): Promise<void> {
-    const { start } = this.layout.pieceRange(piece)
     const storage = this.#storage
     try {
-      if (storage.inMemory === true) {
-        await storage.write?.(start, bytes)
-        await storage.commit?.(piece)
-        return this.#arrived(piece)
-      }
-      // Readers that wait need not wait for the disk.
-      if (this.#options.handler.isAwaited(piece)) {
-        this.#cacheCopy(piece, bytes)
-        this.#arrived(piece)
-      }
-      await storage.write?.(start, bytes)
-      await storage.commit?.(piece)
+      if (storage.inMemory === true) await this.#write(piece, bytes)
+      else if (storage.borrows === true) await this.#keepAndLend(piece, bytes)
+      else await this.#copyAndGive(piece, bytes)
       this.#arrived(piece)
     } catch (cause) {
       this.#forget(piece)
       this.#admission?.release(this.#owner, piece)
       throw storageFailed(cause)
     }
+  }
+
+  async #keepAndLend(piece: number, bytes: Uint8Array): Promise<void> {
+    const { cache, handler } = this.#options
+    await cache.lend(this.#owner, piece, bytes, async () => {
+      // Readers that wait need not wait for the disk.
+      if (handler.isAwaited(piece)) {
+        cache.put(this.#owner, piece, bytes)
+        this.#arrived(piece)
+      }
+      await this.#write(piece, bytes)
+    })
+  }
+
+  async #copyAndGive(piece: number, bytes: Uint8Array): Promise<void> {
+    const { cache, handler } = this.#options
+    if (handler.isAwaited(piece)) {
+      const copy = takePieceBuffer(bytes.length)
+      copy.set(bytes)
+      cache.put(this.#owner, piece, copy)
+      this.#arrived(piece)
+    }
+    await this.#write(piece, bytes)
+  }
+
+  async #write(piece: number, bytes: Uint8Array): Promise<void> {
+    const { start } = this.layout.pieceRange(piece)
+    await this.#storage.write?.(start, this.#given(bytes))
+    await this.#storage.commit?.(piece)
   }
 
   async #check(piece: number): Promise<boolean> {
@@ -277,8 +296,8 @@ export class PieceStore implements Tenant {
     const into = takePieceBuffer(this.layout.pieceSize(piece))
     try {
       const read = await this.#storage.read(this.layout.pieceRange(piece), { into })
-      const { digest, bytes } = await this.#options.hasher.sha1(read)
-      if (equal(digest, this.#hashOf(piece))) return bytes
+      const digest = await this.#options.hasher.sha1(read)
+      if (equal(digest, this.#hashOf(piece))) return read
     } catch (error) {
       if (!isIsthmusError(error, 'ISTHMUS_PIECE_MISSING')) {
         this.#options.handler.onWarning(storageFailed(error))
@@ -326,10 +345,13 @@ export class PieceStore implements Tenant {
     return filling
   }
 
-  #cacheCopy(piece: number, bytes: Uint8Array): void {
+  /** Bytes for the storage to keep: shared memory where it says that it takes that, else plain. */
+  #given(bytes: Uint8Array): Uint8Array {
+    if (this.#storage.takesShared === true || !isShared(bytes)) return bytes
     const copy = Buffer.allocUnsafeSlow(bytes.length)
     copy.set(bytes)
-    this.#options.cache.put(this.#owner, piece, copy)
+    recyclePieceBuffer(bytes)
+    return copy
   }
 
   #assertAvailable(span: ByteRange): void {

@@ -42,26 +42,41 @@ export interface PieceStorage extends AsyncDisposable {
   readonly trust: 'owned' | 'mutable'
   /** A read costs no I/O, so core keeps no copy of its own in front of it. @defaultValue false */
   readonly inMemory?: boolean | undefined
+  /**
+   * `write` may be given views of a `SharedArrayBuffer`, which some interfaces of the platform refuse.
+   * It saves core a copy of every piece. @defaultValue false
+   */
+  readonly takesShared?: boolean | undefined
   /** What is there now. Called once after opening, and again after `watch` said that much changed. */
   state(options?: AbortOptions): Promise<StorageState>
   /** Presence changed behind our back (another process, an eviction). */
   watch?(changed: (piece: number, present: boolean) => void): Disposable
   /**
    * Offsets in the torrent; may span pieces and files. Fills and returns `into` when given (its
-   * length is the span's), else a buffer of the caller's own. Rejects with
-   * `ISTHMUS_PIECE_MISSING` where bytes of the span were never written.
+   * length is the span's), else a buffer of the caller's own. Padding (BEP 47) and gaps (BEP 52) read
+   * as zeros. Rejects with `ISTHMUS_PIECE_MISSING` where bytes of the span were never written, with a
+   * `RangeError` for a span outside of the torrent or an `into` of another length.
    */
   read(
     span: ByteRange,
     options?: AbortOptions & { readonly into?: Uint8Array | undefined },
   ): Promise<Uint8Array>
+  /**
+   * `write` only borrows its bytes: once it has settled they are core's again, to serve readers and to
+   * be filled anew. Without it they are the storage's from the call on. @defaultValue false
+   */
+  readonly borrows?: boolean | undefined
   /** What will be read soon, most urgent first: an origin coalesces by it, a cache spares it. */
   want?(pieces: readonly number[]): void
-  /** Any run of bytes, verified or not yet. Takes over `bytes`. Resolves once a read would see it. */
+  /**
+   * Any run of bytes, verified or not yet. Takes over `bytes`, unless the storage says that it only
+   * borrows them. Resolves once a read would see it. What was committed of it no longer is.
+   */
   write?(offset: number, bytes: Uint8Array, options?: AbortOptions): Promise<void>
   /**
    * The piece passed its hash: present from now on. The storage syncs in batches, and after an
-   * unclean stop counts as verified only what was synced; `close()` syncs.
+   * unclean stop counts as verified only what was synced; `close()` syncs. Rejects with
+   * `ISTHMUS_PIECE_MISSING` where it was not written whole.
    */
   commit?(piece: number, options?: AbortOptions): Promise<void>
   /** Forgets one piece; its bytes are gone from now on. */

@@ -89,7 +89,10 @@ export class Peer implements WireHandler {
   get room(): number {
     const { outstanding } = this.wire.data
     if (this.wire.closed || this.wire.control.peerChoking) return 0
-    return this.snubbed ? 1 - outstanding : this.window.size - outstanding
+    if (this.snubbed) return 1 - outstanding
+    const { size } = this.window
+    // A few requests at a time cost a system call each time; a window that is nearly full can wait.
+    return size - outstanding >= size >> 3 ? size - outstanding : 0
   }
 
   /** The metadata is known: what the peer said about pieces counts from now on. */

@@ -2,6 +2,7 @@ import type { Hasher } from '../hash/hasher.ts'
 import { IsthmusError, isIsthmusError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
+import type { PieceBlocks } from '../picker/piece-blocks.ts'
 import { type PieceWindow, Picker } from '../picker/picker.ts'
 import type { AbortOptions } from '../signal.ts'
 import { recyclePieceBuffer, takePieceBuffer } from '../storage/buffer-pool.ts'
@@ -285,12 +286,11 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     const bytes = this.#bufferOf(piece)
     const blocks = this.#picker.blocksOf(piece)
     this.#buffers.delete(piece)
-    // The bytes are gone from here once they were accepted, and only a suspect's are looked at again.
+    // They are the storage's once they were accepted, and only a suspect's are looked at again.
     const copy = this.#suspects.isSuspect(piece) ? bytes.slice() : undefined
     try {
-      const wrong = await this.store.accept(piece, bytes)
-      if (wrong !== undefined && blocks !== undefined) {
-        this.#failed(piece, wrong)
+      if (!(await this.store.accept(piece, bytes))) {
+        this.#failed(piece, blocks, bytes)
       } else if (copy !== undefined) {
         for (const liar of this.#suspects.resolved(piece, copy)) this.#options.handler.onLiar(liar)
       }
@@ -301,10 +301,8 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     }
   }
 
-  #failed(piece: number, bytes: Uint8Array): void {
-    const blocks = this.#picker.blocksOf(piece)
-    if (blocks === undefined) return
-    const liar = this.#suspects.failed(blocks, bytes)
+  #failed(piece: number, blocks: PieceBlocks<Peer> | undefined, bytes: Uint8Array): void {
+    const liar = blocks && this.#suspects.failed(blocks, bytes)
     recyclePieceBuffer(bytes)
     this.#picker.failed(piece)
     const failures = this.#suspects.failures(piece)

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { MessageId } from './message-id.ts'
 
-const SLAB_BYTES = 2048
+const SLAB_BYTES = 4096
 const SMALL_BYTES = 256
 
 /**
