@@ -82,7 +82,8 @@ export type {
   StorageState,
 } from './storage/storage.ts'
 
-// For storages on files
+// For those who write storages
+export { ByteCapacity } from './storage/byte-capacity.ts'
 export { OpenFiles } from './storage/open-files.ts'
 export { readFully, writeFully } from './storage/positioned-io.ts'
 export { readBuffer } from './storage/read-buffer.ts'
@@ -98,6 +99,7 @@ export type {
   Discovery,
   TransferTotals,
 } from './discovery/discovery.ts'
+export type { Schedule } from './discovery/tracker-session.ts'
 export { TrackerDiscovery, type TrackerDiscoveryOptions, type TrackerStatus } from './discovery/tracker-discovery.ts'
 
 // The two nouns that a user holds

@@ -4,7 +4,7 @@ export interface Limits {
   readonly metainfoBytes: number
   /** Depth of nested lists and dictionaries in bencode. @defaultValue 100 */
   readonly bencodeDepth: number
-  /** Values in one bencoded message. @defaultValue 3_000_000 */
+  /** Weight of one bencoded message: an integer or key counts 1, a string or list 2, a dictionary 4. @defaultValue 3_000_000 */
   readonly bencodeTokens: number
   /** Pieces of a torrent. @defaultValue 2_097_152 */
   readonly pieces: number
@@ -14,7 +14,7 @@ export interface Limits {
   readonly files: number
   /** Components of a path in a torrent. @defaultValue 100 */
   readonly pathComponents: number
-  /** UTF-8 bytes of one component of a path. @defaultValue 255 */
+  /** UTF-8 bytes of one component of a path. @defaultValue 1_024 */
   readonly pathComponentBytes: number
   /** UTF-8 bytes of a whole path. @defaultValue 4_096 */
   readonly pathBytes: number
@@ -76,7 +76,7 @@ export const defaultLimits: Limits = Object.freeze({
   pieceBytes: 512 * MIB,
   files: 100_000,
   pathComponents: 100,
-  pathComponentBytes: 255,
+  pathComponentBytes: 1024,
   pathBytes: 4096,
   torrentPathBytes: 64 * MIB,
   magnetCharacters: 8192,

@@ -1,5 +1,5 @@
 export type { ConformanceCase } from './conformance-case.ts'
-export { discoveryConformance } from './discovery.ts'
+export { type DiscoveryFixture, discoveryConformance } from './discovery.ts'
 export { type StorageTraits, storageConformance } from './storage.ts'
 export type { StorageFixture } from './storage-medium.ts'
 export type { StorageSample } from './storage-sample.ts'

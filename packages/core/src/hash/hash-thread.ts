@@ -30,14 +30,12 @@ export class HashThread {
     // Source text, not a file: it survives every bundler, and needs no loader when run from TypeScript.
     this.#worker = new Worker(THREAD_SOURCE, { eval: true, stdin: false })
     this.#worker.unref()
-    this.#worker.once('online', () => {
-      this.#ready = true
-    })
     this.#worker.on('message', (digests: Uint8Array[]) => this.#onDigests(digests))
     this.#worker.on('error', (cause) => this.#fail(cause))
     this.#worker.on('exit', () => this.#fail(undefined))
   }
 
+  /** It has answered before. */
   get ready(): boolean {
     return this.#ready && this.#failure === undefined
   }
@@ -81,6 +79,7 @@ export class HashThread {
   }
 
   #onDigests(digests: Uint8Array[]): void {
+    this.#ready = true
     const jobs = this.#sent.shift() ?? []
     this.#send()
     for (const [index, { buffer, resolve, reject }] of jobs.entries()) {

@@ -18,9 +18,13 @@ export class Hasher implements AsyncDisposable {
     this.#limit = threads
   }
 
-  /** Starts the first thread, so that the first piece need not wait for it. */
+  /** Starts the first thread and lets it hash once, so that the first piece need not wait for it. */
   warm(): void {
-    if (this.#threads.length === 0 && !this.#closed) this.#threads.push(new HashThread())
+    if (this.#threads.length > 0 || this.#closed) return
+    const thread = new HashThread()
+    this.#threads.push(thread)
+    // Rejects only where the hasher is closed before.
+    thread.sha1(new SharedArrayBuffer(1)).catch(() => {})
   }
 
   /**

@@ -11,8 +11,6 @@ export interface ExtendedHandshake {
   readonly requestQueue?: number | undefined
   /** Where the peer listens. */
   readonly port?: number | undefined
-  /** Client name, cleaned of control characters, at most 64 characters. */
-  readonly client?: string | undefined
   /** BEP 21. */
   readonly uploadOnly?: boolean | undefined
 }
@@ -37,7 +35,6 @@ export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake 
     metadataSize: positive(dictionary.get('metadata_size')),
     requestQueue: positive(dictionary.get('reqq')),
     port: portOf(dictionary.get('p')),
-    client: textOf(dictionary.get('v')),
     uploadOnly: dictionary.has('upload_only') ? dictionary.get('upload_only') === 1 : undefined,
   }
 }
@@ -63,10 +60,4 @@ function positive(value: BencodeValue | undefined): number | undefined {
 
 function portOf(value: BencodeValue | undefined): number | undefined {
   return typeof value === 'number' && value > 0 && value < 65536 ? value : undefined
-}
-
-function textOf(value: BencodeValue | undefined): string | undefined {
-  if (!(value instanceof Uint8Array)) return undefined
-  const text = new TextDecoder().decode(value.subarray(0, 64))
-  return text.replace(/\p{C}/gu, '')
 }

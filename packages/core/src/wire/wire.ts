@@ -96,7 +96,9 @@ export class Wire {
           : new IsthmusError('ISTHMUS_INTERNAL', 'a message could not be handled', { cause: error }),
       )
     }
-    if (!this.#closed) this.#handler.onTurn()
+    if (this.#closed) return
+    this.#handler.onTurn()
+    this.#outbox.flush()
   }
 
   /** Chokes or unchokes the peer, and settles its requests accordingly. */
