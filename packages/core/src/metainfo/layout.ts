@@ -82,6 +82,11 @@ export class Layout {
     this.#fileOffsets = Float64Array.from(fileOffsets)
   }
 
+  /** Whether some of the bytes are padding or gaps, always zeros. */
+  get hasPadding(): boolean {
+    return this.#spanFiles.includes(-1)
+  }
+
   /** Where the file starts. An empty file lies where the one before it ends. */
   fileOffset(file: number): number {
     const offset = this.#fileOffsets[file]

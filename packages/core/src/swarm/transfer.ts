@@ -1,6 +1,7 @@
 import type { Hasher } from '../hash/hasher.ts'
 import { IsthmusError, isIsthmusError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
+import type { Layout } from '../metainfo/layout.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
 import type { PieceBlocks } from '../picker/piece-blocks.ts'
 import { type PieceWindow, Picker } from '../picker/picker.ts'
@@ -57,6 +58,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   readonly #poisoned = new Map<number, IsthmusError>()
   readonly #fillLater = () => this.fillAll()
   readonly #reclaim = () => this.#reclaimAbandoned()
+  readonly #hasPadding: boolean
   #filling = false
   #pausedUntil = 0
   #closed = false
@@ -84,6 +86,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   private constructor(options: TransferOptions, store: PieceStore) {
     this.#options = options
     this.store = store
+    this.#hasPadding = store.layout.hasPadding
     this.#picker = new Picker<Peer>({
       layout: options.metainfo.layout,
       verified: store.available,
@@ -286,6 +289,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     const bytes = this.#bufferOf(piece)
     const blocks = this.#picker.blocksOf(piece)
     this.#buffers.delete(piece)
+    if (this.#hasPadding) zeroPadding(this.store.layout, piece, bytes)
     // They are the storage's once they were accepted, and only a suspect's are looked at again.
     const copy = this.#suspects.isSuspect(piece) ? bytes.slice() : undefined
     try {
@@ -388,3 +392,11 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
 
 // What a storage may prepare for; more would be guessing.
 const WANTED_AT_A_TIME = 64
+
+/** Storages keep no padding: it is zeros (BEP 47), whatever a peer sends and a torrent's hashes say. */
+function zeroPadding(layout: Layout, piece: number, bytes: Uint8Array): void {
+  const whole = layout.pieceRange(piece)
+  for (const { file, range } of layout.filesOf(whole)) {
+    if (file === -1) bytes.fill(0, range.start - whole.start, range.end - whole.start)
+  }
+}
