@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { Content } from './content.ts'
@@ -29,6 +30,7 @@ export class BarePeer {
   readonly #server: Server
   readonly #sockets = new Set<Socket>()
   readonly #options: BarePeerOptions
+  readonly #peerId = Buffer.concat([Buffer.from('-XX0000-'), randomBytes(12)])
 
   private constructor(server: Server, address: string, options: BarePeerOptions) {
     this.#server = server
@@ -84,8 +86,9 @@ export class BarePeer {
       return
     }
     const protocol = Buffer.concat([Buffer.from([19]), Buffer.from('BitTorrent protocol')])
-    const peerId = Buffer.from('-XX0000-bare peer   ')
-    socket.write(Buffer.concat([protocol, Buffer.alloc(8), Buffer.from(infoHash, 'hex'), peerId]))
+    socket.write(
+      Buffer.concat([protocol, Buffer.alloc(8), Buffer.from(infoHash, 'hex'), this.#peerId]),
+    )
     const pieces = Math.ceil(bytes.length / pieceLength)
     const have = Buffer.alloc(Math.ceil(pieces / 8), 0xff)
     const spare = have.length * 8 - pieces

@@ -71,6 +71,14 @@ export { EgressGuard, type EgressGuardOptions, type EgressTarget, type ResolveOp
 export { fetchBytes, type FetchedBytes, type FetchOptions } from './net/fetch-bytes.ts'
 export { formatPeerAddress, type PeerAddress, parsePeerAddress } from './net/peer-address.ts'
 
+// The wire, for tools that talk to a single peer
+export type { ControlHandler } from './wire/control-plane.ts'
+export type { BlockHandler, BlockProvider, BlockRequest } from './wire/data-plane.ts'
+export type { ExtendedHandshake } from './wire/extended-handshake.ts'
+export type { BlockSink } from './wire/frames.ts'
+export type { Handshake } from './wire/handshake.ts'
+export { Wire, type WireHandler, type WireOptions, type WireShape } from './wire/wire.ts'
+
 // Storage
 export { recyclePieceBuffer, takePieceBuffer } from './storage/buffer-pool.ts'
 export { MemoryStorage, type MemoryStorageOptions } from './storage/memory-storage.ts'

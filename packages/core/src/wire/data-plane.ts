@@ -1,4 +1,5 @@
 import type { ByteRange } from '../byte-source.ts'
+import { BLOCK_LENGTH } from '../metainfo/layout.ts'
 import { type BlockSink, protocolError, readUint32 } from './frames.ts'
 import { MessageId } from './message-id.ts'
 import type { Outbox } from './outbox.ts'
@@ -47,6 +48,9 @@ interface Outstanding extends BlockRequest {
 const READ_BYTES = 256 * 1024
 /** BEP 3 says 16 KiB; up to twice as much is served, as some clients ask for it. */
 const REQUEST_BYTES = 32 * 1024
+/** Of a piece of 512 MiB. */
+const BLOCKS_AT_MOST = 0x8000
+
 /** Blocks that nobody asked for, beyond those that a cancel may have crossed: more are a flood. */
 const UNASKED_AT_MOST = 100
 
@@ -54,6 +58,7 @@ const UNASKED_AT_MOST = 100
 export class DataPlane {
   readonly #options: DataPlaneOptions
   readonly #asked = new Map<number, Outstanding>()
+  #blocksPerPiece = BLOCKS_AT_MOST
   #cancelled = 0
   #unasked = 0
   #provider: BlockProvider | undefined
@@ -85,14 +90,20 @@ export class DataPlane {
     return [...this.#asked.values()]
   }
 
+  /** Before the first request: how long pieces are. */
+  setPieceLength(pieceLength: number): void {
+    this.#blocksPerPiece = Math.ceil(pieceLength / BLOCK_LENGTH)
+  }
+
   request(block: BlockRequest, now: number): void {
-    this.#asked.set(keyOf(block), { ...block, sentAt: now })
-    this.#options.outbox.pushNumbers(MessageId.request, block.piece, block.begin, block.length)
+    const { piece, begin, length } = block
+    this.#asked.set(this.#keyOf(piece, begin), { piece, begin, length, sentAt: now })
+    this.#options.outbox.pushNumbers(MessageId.request, piece, begin, length)
   }
 
   /** The answer, if it was under way already, is dropped when it comes. */
   cancel(block: BlockRequest): void {
-    if (!this.#asked.delete(keyOf(block))) return
+    if (!this.#asked.delete(this.#keyOf(block.piece, block.begin))) return
     this.#cancelled++
     this.#options.outbox.pushNumbers(MessageId.cancel, block.piece, block.begin, block.length)
   }
@@ -105,7 +116,7 @@ export class DataPlane {
   }
 
   onBlockStart(piece: number, begin: number, length: number): BlockSink | undefined {
-    const asked = this.#asked.get(keyOf({ piece, begin, length }))
+    const asked = this.#asked.get(this.#keyOf(piece, begin))
     if (asked === undefined || asked.length !== length) {
       if (this.#cancelled > 0) this.#cancelled--
       else if (++this.#unasked > UNASKED_AT_MOST) throw protocolError('blocks that nobody asked for')
@@ -116,7 +127,7 @@ export class DataPlane {
 
   onBlockEnd(piece: number, begin: number, length: number, now: number): void {
     this.downloaded += length
-    const key = keyOf({ piece, begin, length })
+    const key = this.#keyOf(piece, begin)
     const asked = this.#asked.get(key)
     if (asked === undefined || asked.length !== length) return
     this.#asked.delete(key)
@@ -125,7 +136,7 @@ export class DataPlane {
 
   onReject(payload: Uint8Array): void {
     const block = blockOf(payload)
-    const key = keyOf(block)
+    const key = this.#keyOf(block.piece, block.begin)
     const asked = this.#asked.get(key)
     if (asked === undefined || asked.length !== block.length) return
     this.#asked.delete(key)
@@ -159,8 +170,10 @@ export class DataPlane {
   }
 
   onCancel(payload: Uint8Array): void {
-    const key = keyOf(blockOf(payload))
-    const index = this.#queue.findIndex((block) => keyOf(block) === key)
+    const { piece, begin, length } = blockOf(payload)
+    const index = this.#queue.findIndex(
+      (block) => block.piece === piece && block.begin === begin && block.length === length,
+    )
     if (index === -1) return
     const [block] = this.#queue.splice(index, 1)
     if (block !== undefined) this.#reject(block)
@@ -222,6 +235,11 @@ export class DataPlane {
     return this.#queue.splice(0, count)
   }
 
+  // Small integers wherever that is possible: they are much cheaper as keys than other numbers.
+  #keyOf(piece: number, begin: number): number {
+    return piece * this.#blocksPerPiece + (begin >>> 14)
+  }
+
   #reject({ piece, begin, length }: BlockRequest): void {
     if (this.#options.hasFast()) {
       this.#options.outbox.pushNumbers(MessageId.reject, piece, begin, length)
@@ -254,8 +272,3 @@ function blockOf(payload: Uint8Array): BlockRequest {
   }
 }
 
-// Blocks are 16 KiB apart and a piece has at most 2^15 of them; a request that is cut otherwise is
-// served, but never sent by us, so its key need not be exact.
-function keyOf({ piece, begin }: BlockRequest): number {
-  return piece * 0x8000 + (begin >>> 14)
-}

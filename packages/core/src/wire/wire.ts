@@ -81,6 +81,7 @@ export class Wire {
   /** From now on indices are checked; before (while metadata is missing) only their form is. */
   setShape(shape: WireShape): void {
     this.#shape = shape
+    if (shape.pieceCount > 0) this.data.setPieceLength(shape.pieceSize(0))
   }
 
   /** Bytes from the socket; the caller's again on return. A broken protocol closes the connection. */
