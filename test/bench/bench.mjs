@@ -11,7 +11,10 @@ import { endAll, start } from './child-process.mjs'
 import { makeSample } from './sample-data.mjs'
 
 const { values: options } = parseArgs({
-  options: { runs: { type: 'string', default: '5' }, megabytes: { type: 'string', default: '512' } },
+  options: {
+    runs: { type: 'string', default: '5' },
+    megabytes: { type: 'string', default: '512' },
+  },
 })
 const runs = Number(options.runs)
 const here = dirname(fileURLToPath(import.meta.url))
@@ -19,7 +22,9 @@ const node = process.execPath
 const python = '/usr/bin/python3'
 const script = (name) => join(here, name)
 const memoryDisk = '/dev/shm'
-const directory = mkdtempSync(join(existsSync(memoryDisk) ? memoryDisk : tmpdir(), 'isthmus-bench-'))
+const directory = mkdtempSync(
+  join(existsSync(memoryDisk) ? memoryDisk : tmpdir(), 'isthmus-bench-'),
+)
 const rows = []
 
 try {
@@ -56,7 +61,8 @@ async function benchStream(sample) {
   const plain = start(node, [script('serve-file.mjs'), sample.file])
   const plainUrl = `http://127.0.0.1:${await plain.line('READY')}/`
   for (let run = 0; run < runs; run++) {
-    for (const store of ['file', 'memory']) results[store].push(await streamOnce(sample, seeder, store))
+    for (const store of ['file', 'memory'])
+      results[store].push(await streamOnce(sample, seeder, store))
     if (hasLibtorrent()) results.libtorrent.push(await libtorrentOnce(sample, seeder))
     const before = plain.cpu()
     const { seconds } = await drain(plainUrl)
@@ -109,7 +115,15 @@ async function startCandidate(sample, seeder, store) {
 /** Libtorrent where the machine has it, else one of our own. */
 async function startSeeder(sample) {
   if (hasLibtorrent()) {
-    const args = ['seed', '--torrent', sample.torrent, '--dir', directory, '--listen', '127.0.0.1:0']
+    const args = [
+      'seed',
+      '--torrent',
+      sample.torrent,
+      '--dir',
+      directory,
+      '--listen',
+      '127.0.0.1:0',
+    ]
     const seeder = start(python, [join(here, '../support/libtorrent_peer.py'), ...args])
     seeder.address = await seeder.line('READY')
     seeder.name = 'libtorrent'
@@ -172,7 +186,9 @@ function print() {
   const versions = [`Node ${process.versions.node}`]
   if (hasLibtorrent()) versions.push(`libtorrent ${libtorrentVersion()}`)
   const memory = Math.round(totalmem() / 1024 ** 3)
-  console.log(`${cpus().length} cores of ${cpu?.model.trim()}, ${memory} GiB, ${versions.join(', ')};`)
+  console.log(
+    `${cpus().length} cores of ${cpu?.model.trim()}, ${memory} GiB, ${versions.join(', ')};`,
+  )
   console.log(`medians of ${runs} runs (first byte: ${Math.max(15, runs)}). 1 GB is 10⁹ bytes.\n`)
   console.log('| what | who | MB/s | CPU-s/GB | peak RSS MiB | ms |')
   console.log('|---|---|---|---|---|---|')

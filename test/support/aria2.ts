@@ -20,6 +20,8 @@ export class Aria2 {
   static download({ torrent, directory, tracker }: Aria2Options): Aria2 {
     const args = [
       '--no-conf',
+      '--interface=127.0.0.1',
+      '--disable-ipv6=true',
       '--enable-dht=false',
       '--enable-dht6=false',
       '--bt-enable-lpd=false',

@@ -9,6 +9,8 @@ export interface BarePeerOptions {
   readonly host?: string | undefined
   /** Whether the block at `begin` of `piece` is answered with a wrong byte. @defaultValue never */
   readonly lie?: ((piece: number, begin: number) => boolean) | undefined
+  /** After so many blocks it answers no more and is gone for good. @defaultValue never */
+  readonly leaveAfter?: number | undefined
 }
 
 const unchoke = 1
@@ -99,7 +101,11 @@ export class BarePeer {
   #answer(socket: Socket, message: Buffer): void {
     if (message[0] === interested) send(socket, unchoke)
     if (message[0] !== request) return
-    const { content, lie = () => false } = this.#options
+    const { content, lie = () => false, leaveAfter = Number.POSITIVE_INFINITY } = this.#options
+    if (this.sentBlocks >= leaveAfter) {
+      void this.stop()
+      return
+    }
     const index = message.readUInt32BE(1)
     const begin = message.readUInt32BE(5)
     const start = index * content.pieceLength + begin

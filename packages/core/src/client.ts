@@ -93,6 +93,8 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
   readonly #removing = new Set<Promise<void>>()
   /** Came in, and said nothing yet. */
   readonly #unrouted = new Set<Peer>()
+  /** Known on, also when nobody listens there any more: trackers are told good-bye under it. */
+  #port: number | undefined
   #closed: Promise<void> | undefined
 
   constructor(options: ClientOptions = {}) {
@@ -121,7 +123,7 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       guard: this.#guard,
       discovery,
       trackers,
-      port: () => this.address?.port,
+      port: () => this.#port,
       random: Math.random,
     }
   }
@@ -215,7 +217,9 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
 
   /** Binds the peer port; `add` does so too. Rejects with `ISTHMUS_LISTEN_FAILED`. */
   async listen(): Promise<PeerAddress | undefined> {
-    return this.#listener?.listen()
+    const address = await this.#listener?.listen()
+    this.#port = address?.port
+    return address
   }
 
   /** Ends everything, tells trackers, and leaves nothing behind: no socket, timer, thread or file. */

@@ -385,6 +385,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
           onLost: (piece) => this.#arrivals.notify(piece),
           onComplete: () => this.#onComplete(),
           onLiar: (peer) => this.#swarm.ban(peer),
+          expectsPeers: () => this.#swarm.expectsPeers,
           onWarning: (error) => this.#warn(error),
         },
       },

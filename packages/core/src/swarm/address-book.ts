@@ -17,6 +17,7 @@ export interface AddressBookOptions {
   readonly random: () => number
 }
 
+const TRIES_IN_VAIN = 3
 const FIRST_RETRY_MS = 2000
 const LAST_RETRY_MS = 30 * 60_000
 
@@ -33,6 +34,14 @@ export class AddressBook {
 
   get size(): number {
     return this.#peers.size
+  }
+
+  /** Whether there is an address that was not tried in vain a few times. */
+  get hasFresh(): boolean {
+    for (const { state, failures } of this.#peers.values()) {
+      if (state === 'idle' && failures < TRIES_IN_VAIN) return true
+    }
+    return false
   }
 
   /** @returns whether it is new. A full book takes nothing more. */

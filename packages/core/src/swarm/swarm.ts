@@ -77,6 +77,11 @@ export class Swarm implements PeerHandler {
     return { uploaded: this.uploadRate.total, downloaded: this.downloadRate.total }
   }
 
+  /** Whether connections are being opened, or there are addresses worth a try. */
+  get expectsPeers(): boolean {
+    return this.#opening.size > 0 || this.#book.hasFresh
+  }
+
   /** How many of these addresses are new. `now`: they are tried at once, whatever failed before. */
   addAddresses(addresses: readonly PeerAddress[], { now = false } = {}): number {
     let added = 0

@@ -24,6 +24,8 @@ export interface TransferHandler {
   onComplete(): void
   /** This peer sent bytes that were wrong. */
   onLiar(peer: Peer): void
+  /** Whether somebody else may still connect soon. */
+  expectsPeers(): boolean
   onWarning(error: IsthmusError): void
 }
 
@@ -314,7 +316,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     const poison = new IsthmusError('ISTHMUS_SWARM_POISONED', message)
     this.#options.handler.onWarning(poison)
     if (liar !== undefined) this.#options.handler.onLiar(liar)
-    const nobodyLeft = this.#options.peers.size === 0
+    const nobodyLeft = this.#options.peers.size === 0 && !this.#options.handler.expectsPeers()
     if (failures >= this.#options.limits.pieceFailures || (liar !== undefined && nobodyLeft)) {
       this.#poisoned.set(piece, poison)
       this.#options.handler.onLost(piece)

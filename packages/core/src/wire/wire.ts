@@ -126,9 +126,10 @@ export class Wire {
     this.#closed = true
     this.#frames.end()
     this.control.close()
-    this.data.close()
     this.#outbox.close()
+    // Before the data plane forgets: what was asked for here must be asked for elsewhere.
     this.#handler.onClose(error)
+    this.data.close()
   }
 
   #frameHandler(): FrameHandler {
