@@ -9,7 +9,7 @@ import {
   type Torrent,
 } from '@isthmus/core'
 import { allowAll, createHandler, type Handler, toNodeListener } from '@isthmus/http'
-import { FileStorage } from '@isthmus/storage-file'
+import { FileSession, FileStorage } from '@isthmus/storage-file'
 import { describeError } from './describe-error.ts'
 import { refuseUnsupported } from './features.ts'
 import { fileUrl, formatBytes, formatShare } from './format.ts'
@@ -75,12 +75,15 @@ async function open(
   onClose(() => egress.close())
   const client = new Client({
     storage: createStorage(settings, output),
+    session:
+      settings.data === undefined ? undefined : new FileSession({ directory: settings.data }),
     egress,
     listen: { host: settings.torrentHost ?? '127.0.0.1', port: settings.torrentPort ?? 0 },
   })
   onClose(() => client.close())
   describePeers(await client.listen(), output)
   const sample = await openSample(client, output)
+  await restoreSession(client, output)
   const handler = createHandler({
     ...{ client, authorize: allowAll, publicUrl },
     onError: (error) => output(`a request failed: ${describeError(error)}`),
@@ -108,6 +111,15 @@ function createStorage({ data, memory }: Settings, output: Output): Storage {
 
 function describePeers(address: PeerAddress | undefined, output: Output): void {
   if (address !== undefined) output(`peers: accepted at ${formatPeerAddress(address)}`)
+}
+
+/** What `--data` was asked to keep in earlier runs. */
+async function restoreSession(client: Client, output: Output): Promise<void> {
+  client.on('warning', (error) => {
+    if (error.code === 'ISTHMUS_SESSION_INVALID') output(`session: ${error.message}`)
+  })
+  const restored = await client.restore()
+  if (restored > 0) output(`session: ${restored} torrents of earlier runs`)
 }
 
 async function openSample(client: Client, output: Output): Promise<Torrent> {

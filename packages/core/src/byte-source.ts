@@ -54,7 +54,13 @@ export interface Resource extends AsyncDisposable {
 /** @throws RangeError unless `range` lies within `length` and is not reversed. */
 export function assertRange(range: ByteRange, length: number): void {
   const { start, end } = range
-  if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start < 0 || end < start || end > length) {
+  if (
+    !Number.isSafeInteger(start) ||
+    !Number.isSafeInteger(end) ||
+    start < 0 ||
+    end < start ||
+    end > length
+  ) {
     throw new RangeError(`bytes ${start} to ${end} do not lie within ${length}`)
   }
 }

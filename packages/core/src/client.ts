@@ -1,13 +1,15 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { Discovery, PeerAddress } from './discovery/discovery.ts'
-import { IsthmusError } from './errors.ts'
+import { IsthmusError, isIsthmusError } from './errors.ts'
 import { Hasher } from './hash/hasher.ts'
 import { createLimits, type Limits } from './limits.ts'
 import { parseInfoHash, type TorrentId, torrentIdOf, wireInfoHash } from './metainfo/info-hash.ts'
 import { type Metainfo, parseMetainfo } from './metainfo/metainfo.ts'
 import { EgressGuard } from './net/egress-guard.ts'
 import { parsePeerAddress } from './net/peer-address.ts'
+import type { SessionStore } from './session.ts'
+import { SessionKeeper } from './session-keeper.ts'
 import type { AbortOptions } from './signal.ts'
 import { MemoryStorage } from './storage/memory-storage.ts'
 import { PieceCache } from './storage/piece-cache.ts'
@@ -44,6 +46,8 @@ export interface ClientOptions {
   readonly discovery?: readonly Discovery[] | undefined
   /** Keeps this client's torrents in a shared storage apart from others. @defaultValue '' */
   readonly namespace?: string | undefined
+  /** Remembers the torrents that are added, for `restore`. @defaultValue nothing is remembered */
+  readonly session?: SessionStore | undefined
   /** 20 bytes (BEP 20). @defaultValue random, beginning with `-IS0001-` */
   readonly peerId?: Uint8Array | undefined
 }
@@ -90,6 +94,7 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
   /** By the 20 bytes of its handshakes, in hex. */
   readonly #byHandshake = new Map<string, Torrent>()
   readonly #torrents = new Set<Torrent>()
+  readonly #session: SessionKeeper | undefined
   readonly #removing = new Set<Promise<void>>()
   /** Came in, and said nothing yet. */
   readonly #unrouted = new Set<Peer>()
@@ -109,6 +114,10 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     this.#guard = egress ?? new EgressGuard()
     this.#ownsGuard = egress === undefined
     this.#connections = new ConnectionLimits(this.limits)
+    if (options.session !== undefined) {
+      const onWarning = (error: IsthmusError) => this.emit('warning', error)
+      this.#session = new SessionKeeper({ store: options.session, limits: this.limits, onWarning })
+    }
     if (listen !== false) {
       const onConnection = (socket: Socket, address: PeerAddress) => this.#accept(socket, address)
       this.#listener = new PeerListener({ ...listen, onConnection })
@@ -171,6 +180,8 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     this.#assertOpen()
     const known = this.get(resolved.id)
     const torrent = known ?? this.#create(resolved, options)
+    // Who brings a storage along knows what is in it; we could not find it again.
+    if (known === undefined && options.storage === undefined) this.#session?.keep(torrent)
     if (known !== undefined) {
       if (resolved.metainfo !== undefined) known.provide(resolved.metainfo)
       known.addTrackers(resolved.trackers.flat())
@@ -194,6 +205,29 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     return torrent
   }
 
+  /**
+   * Adds what the session remembers from earlier runs. Resolves with how many torrents that were; a
+   * record that makes no sense costs itself alone, with a warning.
+   */
+  async restore(): Promise<number> {
+    this.#assertOpen()
+    await this.listen()
+    let restored = 0
+    for (const record of (await this.#session?.load()) ?? []) {
+      this.#assertOpen()
+      if (this.get(record.id) !== undefined) continue
+      try {
+        const torrent = this.#create({ ...record, exactSources: [], peers: [] }, {})
+        this.#session?.keep(torrent, record)
+        restored++
+      } catch (error) {
+        if (!isIsthmusError(error)) throw error
+        this.emit('warning', error)
+      }
+    }
+    return restored
+  }
+
   /** By its v1 or v2 info hash. @throws IsthmusError `ISTHMUS_INFO_HASH_INVALID`. */
   get(hash: string | TorrentId): Torrent | undefined {
     const { v1, v2 } = typeof hash === 'string' ? torrentIdOf(parseInfoHash(hash)) : hash
@@ -207,6 +241,7 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       throw new IsthmusError('ISTHMUS_TORRENT_UNKNOWN', 'there is no such torrent')
     }
     this.#forget(found)
+    this.#session?.forget(found)
     const removing = found
       .close({ destroyData: options.destroyData ?? false })
       .finally(() => this.#removing.delete(removing))
@@ -215,14 +250,18 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     this.emit('removed', found)
   }
 
-  /** Binds the peer port; `add` does so too. Rejects with `ISTHMUS_LISTEN_FAILED`. */
+  /** Binds the peer port; `add` does so too. Rejects with `ISTHMUS_LISTEN_FAILED` or `ISTHMUS_CLIENT_CLOSED`. */
   async listen(): Promise<PeerAddress | undefined> {
+    this.#assertOpen()
     const address = await this.#listener?.listen()
     this.#port = address?.port
     return address
   }
 
-  /** Ends everything, tells trackers, and leaves nothing behind: no socket, timer, thread or file. */
+  /**
+   * Ends everything, tells trackers, and leaves nothing behind: no socket, timer, thread or file.
+   * Rejects, once all else is closed, with what went wrong in a storage.
+   */
   close(): Promise<void> {
     this.#closed ??= this.#close()
     return this.#closed
@@ -236,19 +275,26 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     const torrents = [...this.#torrents]
     this.#torrents.clear()
     for (const torrent of torrents) this.#forget(torrent)
+    const remembered = this.#session?.close()
     for (const peer of this.#unrouted) peer.close()
-    await Promise.all([
+    const closed = await Promise.allSettled([
+      remembered,
       this.#listener?.close(),
       ...torrents.map((torrent) => torrent.close()),
       ...this.#removing,
     ])
     await this.#hasher.close()
     if (this.#ownsGuard) await this.#guard.close()
+    // Only once nothing is left behind.
+    for (const result of closed) if (result.status === 'rejected') throw result.reason
   }
 
   #create(source: ResolvedSource, options: AddOptions): Torrent {
     if (source.id.v1 === undefined) {
-      throw new IsthmusError('ISTHMUS_METAINFO_UNSUPPORTED', 'v2-only torrents are not transferred yet')
+      throw new IsthmusError(
+        'ISTHMUS_METAINFO_UNSUPPORTED',
+        'v2-only torrents are not transferred yet',
+      )
     }
     if (this.#torrents.size >= this.limits.torrents) {
       throw new IsthmusError('ISTHMUS_TORRENT_LIMIT', 'there are as many torrents as are allowed')

@@ -119,6 +119,7 @@ export {
   type ListenOptions,
   type RemoveOptions,
 } from './client.ts'
+export type { SessionStore } from './session.ts'
 export { TorrentFile } from './reader/torrent-file.ts'
 export { type DownloadOptions, Torrent, type TorrentEvents } from './torrent.ts'
 export type { ParsedTorrent, TorrentSource } from './torrent-source.ts'

@@ -41,7 +41,10 @@ export async function resolveSource(
   if (typeof source === 'string') {
     if (/^magnet:/i.test(source)) return fromMagnet(parseMagnet(source, { limits }))
     if (!/^https?:/i.test(source)) return fromHash(source)
-    const { bytes } = await fetchBytes(guard, urlOf(source), { maxBytes: limits.metainfoBytes, signal })
+    const { bytes } = await fetchBytes(guard, urlOf(source), {
+      maxBytes: limits.metainfoBytes,
+      signal,
+    })
     return fromMetainfo(parseMetainfo(bytes, { limits }))
   }
   if ('infoBytes' in source) return fromMetainfo(source)

@@ -1,4 +1,9 @@
-import type { AnnounceEvent, Discovery, PeerAddress, TransferTotals } from './discovery/discovery.ts'
+import type {
+  AnnounceEvent,
+  Discovery,
+  PeerAddress,
+  TransferTotals,
+} from './discovery/discovery.ts'
 import { TrackerDiscovery } from './discovery/tracker-discovery.ts'
 import { IsthmusError, isIsthmusError } from './errors.ts'
 import type { TorrentId } from './metainfo/info-hash.ts'
@@ -104,7 +109,9 @@ export class TorrentSources {
     this.#options.onWarning(
       isIsthmusError(error)
         ? error
-        : new IsthmusError('ISTHMUS_DISCOVERY_FAILED', 'a source of peers failed', { cause: error }),
+        : new IsthmusError('ISTHMUS_DISCOVERY_FAILED', 'a source of peers failed', {
+            cause: error,
+          }),
     )
   }
 }

@@ -1,7 +1,9 @@
+import type { ByteRange } from './byte-source.ts'
 import type { PeerAddress } from './discovery/discovery.ts'
 import { IsthmusError, isIsthmusError } from './errors.ts'
 import type { InfoHash, InfoHashV2, TorrentId } from './metainfo/info-hash.ts'
 import { primaryInfoHash } from './metainfo/info-hash.ts'
+import type { Layout } from './metainfo/layout.ts'
 import { type Metainfo, metainfoFromInfo, parseMetainfo } from './metainfo/metainfo.ts'
 import { fetchBytes } from './net/fetch-bytes.ts'
 import { parsePeerAddress } from './net/peer-address.ts'
@@ -218,7 +220,10 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
    */
   file(pathOrIndex: string | number): TorrentFile {
     if (this.#transfer === undefined) {
-      throw new IsthmusError('ISTHMUS_METADATA_MISSING', 'the files of the torrent are not known yet')
+      throw new IsthmusError(
+        'ISTHMUS_METADATA_MISSING',
+        'the files of the torrent are not known yet',
+      )
     }
     const file =
       typeof pathOrIndex === 'number'
@@ -233,7 +238,9 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
    * many are new. @throws IsthmusError `ISTHMUS_PEER_ADDRESS_INVALID`.
    */
   addPeers(peers: readonly (PeerAddress | string)[]): number {
-    const addresses = peers.map((peer) => (typeof peer === 'string' ? parsePeerAddress(peer) : peer))
+    const addresses = peers.map((peer) =>
+      typeof peer === 'string' ? parsePeerAddress(peer) : peer,
+    )
     return this.#swarm.addAddresses(addresses, { now: true })
   }
 
@@ -246,20 +253,21 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
   }
 
   /**
-   * Fetches whole files; resolves once all of it is verified and stored. Rejects with
-   * `ISTHMUS_STORAGE_FULL` where the storage can never hold that much at once.
+   * Fetches whole files; resolves once all of it is verified and stored. A storage with a capacity
+   * may let go of it afterwards, when somebody needs the room. Rejects with `ISTHMUS_STORAGE_FULL`
+   * where the storage can never hold that much at once.
    */
   async download({ files, signal }: DownloadOptions = {}): Promise<void> {
     await this.ready({ signal })
     const transfer = this.#transfer as Transfer
     const { layout, capacityBytes } = transfer.store
     const chosen = (files ?? this.#files.map(({ index }) => index)).map((index) => this.file(index))
-    if (chosen.reduce((sum, { length }) => sum + length, 0) > capacityBytes) {
-      throw new IsthmusError('ISTHMUS_STORAGE_FULL', 'the storage cannot hold all of it at once')
-    }
     const runs = chosen.map(({ offset, length }) =>
       layout.piecesOf({ start: offset, end: offset + length }),
     )
+    if (bytesOf(runs, layout) > capacityBytes) {
+      throw new IsthmusError('ISTHMUS_STORAGE_FULL', 'the storage cannot hold all of it at once')
+    }
     for (const run of runs) transfer.want(run)
     try {
       for (const run of runs) {
@@ -267,11 +275,10 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
           await this.#arrivals.available(piece, transfer, signal)
         }
       }
-    } catch (error) {
+      await transfer.store.settled()
+    } finally {
       for (const run of runs) transfer.unwant(run)
-      throw error
     }
-    await transfer.store.settled()
   }
 
   /** Hashes all that the storage has; what is wrong counts as missing from then on. */
@@ -320,9 +327,12 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
     this.#arrivals.close(reason)
     this.#swarm.close()
     const goodbye = this.#sources.close()
-    await this.#opening
-    await this.#transfer?.close({ destroy })
-    await goodbye
+    try {
+      await this.#opening
+      await this.#transfer?.close({ destroy })
+    } finally {
+      await goodbye
+    }
   }
 
   #totals() {
@@ -432,18 +442,29 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
     const { guard, limits } = this.#context
     const { signal } = this.#ended
     for (const source of this.#init.exactSources) {
-      fetchBytes(guard, new URL(source), { maxBytes: limits.metainfoBytes, signal }).then(
-        ({ bytes }) => {
+      fetchBytes(guard, new URL(source), { maxBytes: limits.metainfoBytes, signal })
+        .then(({ bytes }) => {
           const { infoBytes } = parseMetainfo(bytes, { limits })
           if (this.#metainfo === undefined) this.#onMetadata(infoBytes)
-        },
-      ).catch((error: unknown) => {
-        if (isIsthmusError(error)) this.#warn(error)
-      })
+        })
+        .catch((error: unknown) => {
+          if (isIsthmusError(error)) this.#warn(error)
+        })
     }
   }
 
   #warn(error: IsthmusError): void {
     if (!this.isClosed) this.emit('warning', error)
   }
+}
+
+/** Bytes of the pieces of all runs, each piece counted once. */
+function bytesOf(runs: readonly ByteRange[], layout: Layout): number {
+  let bytes = 0
+  let next = 0
+  for (const { start, end } of runs.toSorted((a, b) => a.start - b.start)) {
+    for (let piece = Math.max(start, next); piece < end; piece++) bytes += layout.pieceSize(piece)
+    next = Math.max(next, end)
+  }
+  return bytes
 }

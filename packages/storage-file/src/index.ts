@@ -1,1 +1,2 @@
+export { FileSession, type FileSessionOptions } from './file-session.ts'
 export { FileStorage, type FileStorageOptions } from './file-storage.ts'

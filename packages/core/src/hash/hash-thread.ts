@@ -28,7 +28,8 @@ export class HashThread {
 
   constructor() {
     // Source text, not a file: it survives every bundler, and needs no loader when run from TypeScript.
-    this.#worker = new Worker(THREAD_SOURCE, { eval: true, stdin: false })
+    // Flags of the program are not for it: `--input-type` would change what the text means.
+    this.#worker = new Worker(THREAD_SOURCE, { eval: true, stdin: false, execArgv: [] })
     this.#worker.unref()
     this.#worker.on('message', (digests: Uint8Array[]) => this.#onDigests(digests))
     this.#worker.on('error', (cause) => this.#fail(cause))

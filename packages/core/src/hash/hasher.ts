@@ -14,7 +14,9 @@ export class Hasher implements AsyncDisposable {
   readonly #threads: HashThread[] = []
   #closed = false
 
-  constructor({ threads = Math.min(4, Math.max(1, availableParallelism() - 1)) }: HasherOptions = {}) {
+  constructor({
+    threads = Math.min(4, Math.max(1, availableParallelism() - 1)),
+  }: HasherOptions = {}) {
     this.#limit = threads
   }
 
@@ -32,13 +34,15 @@ export class Hasher implements AsyncDisposable {
    * `ISTHMUS_HASH_FAILED` when the hasher is closed.
    */
   async sha1(bytes: Uint8Array): Promise<Uint8Array> {
-    if (this.#closed) throw new IsthmusError('ISTHMUS_HASH_FAILED', 'the hasher is closed')
+    if (this.#closed) throw closedError()
     const { buffer } = bytes
     const shared = buffer instanceof SharedArrayBuffer && bytes.byteLength === buffer.byteLength
     const thread = shared ? this.#choose() : undefined
     if (shared && thread?.ready) return thread.sha1(buffer)
     // Starting a thread takes longer than hashing a first piece in libuv's pool.
-    return new Uint8Array(await webcrypto.subtle.digest('SHA-1', plain(bytes)))
+    const digest = await webcrypto.subtle.digest('SHA-1', plain(bytes))
+    if (this.#closed) throw closedError()
+    return new Uint8Array(digest)
   }
 
   /** Waits for nothing: work under way is rejected. */
@@ -64,6 +68,10 @@ export class Hasher implements AsyncDisposable {
 
 // Two pieces of 4 MiB: a second thread costs some megabytes, so one that keeps up stays alone.
 const BUSY_BYTES = 8 * 1024 * 1024
+
+function closedError(): IsthmusError {
+  return new IsthmusError('ISTHMUS_HASH_FAILED', 'the hasher is closed')
+}
 
 /** WebCrypto takes no shared memory. */
 function plain(bytes: Uint8Array): Uint8Array<ArrayBuffer> {

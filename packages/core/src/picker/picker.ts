@@ -2,15 +2,19 @@ import type { ByteRange } from '../byte-source.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
 import { BLOCK_LENGTH, type Layout } from '../metainfo/layout.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
+import { arrivalMs, type Pace } from './peer-pace.ts'
 import { PieceBlocks } from './piece-blocks.ts'
+import { SwarmPace } from './swarm-pace.ts'
 
-export interface PickerOptions {
+export interface PickerOptions<P> {
   readonly layout: Layout
   /** Pieces that are here. Not a copy: the picker looks at it, its owner changes it. */
   readonly verified: Bitfield
   /** Whether a piece may be started now. False holds it back until the next `pick`. */
   readonly mayStart: (piece: number) => boolean
-  /** A block that a reader waits for, or the last ones of a download, is asked from a second peer after so long. */
+  /** How fast the peer is. */
+  readonly paceOf: (peer: P) => Pace
+  /** A block of which nobody can tell when it comes is late after so long, in ms. */
   readonly hedgeMs: number
   /** Numbers from 0 up to 1. */
   readonly random: () => number
@@ -18,6 +22,23 @@ export interface PickerOptions {
 
 /** What a reader needs: pieces from where it is up to the end of its readahead, half-open. */
 export type PieceWindow = ByteRange
+
+/** One peer's turn to be asked. */
+interface Turn<P> {
+  readonly peer: P
+  readonly has: Bitfield
+  room: number
+  readonly now: number
+  readonly pace: Pace
+  readonly picked: BlockRequest[]
+}
+
+/** Blocks that a peer gets before the first of them came. */
+const UNTRIED_BLOCKS = 8
+/** How many of a reader's next pieces may be asked of two peers. */
+const HEDGED_PIECES = 2
+/** A block is late when it is due for longer than this: estimates are no better. */
+const LATE_MS = 30
 
 /** What became of a block that came. */
 export interface BlockOutcome<P> {
@@ -27,13 +48,21 @@ export interface BlockOutcome<P> {
   readonly cancel: readonly P[]
 }
 
+/** Who alone may fill a piece that failed its hash. */
+interface SoleSource<P> {
+  /** Undefined until one takes it. */
+  peer: P | undefined
+  /** Took it, and did not finish: others come first. */
+  readonly gaveUp: Set<P>
+}
+
 /**
  * Chooses what to ask of whom: the pieces that readers wait for by their distance, then the rest
  * rarest first. It is pure: no socket, clock or randomness of its own. `P` is any object that stands
  * for a peer.
  */
 export class Picker<P extends object> {
-  readonly #options: PickerOptions
+  readonly #options: PickerOptions<P>
   readonly #layout: Layout
   readonly #peers = new Map<P, Bitfield>()
   readonly #started = new Map<number, PieceBlocks<P>>()
@@ -41,16 +70,21 @@ export class Picker<P extends object> {
   readonly #availability: Uint16Array
   readonly #windows = new Map<object, PieceWindow>()
   readonly #wanted: Bitfield
-  /** After a failed hash: the only peer that may fill the piece, once one took it. */
-  readonly #soleSource = new Map<number, P | undefined>()
+  /** How many want a piece that is in `#wanted`. */
+  readonly #wantedBy: Uint16Array
+  readonly #soleSources = new Map<number, SoleSource<P>>()
+  /** Pieces that a peer refused to send, and until when it is not asked for them. */
+  readonly #refused = new Map<P, Map<number, number>>()
+  readonly #swarmPace = new SwarmPace<P>()
   /** Pieces of the windows that are not here, nearest first; undefined when it must be made anew. */
   #urgent: number[] | undefined
 
-  constructor(options: PickerOptions) {
+  constructor(options: PickerOptions<P>) {
     this.#options = options
     this.#layout = options.layout
     this.#availability = new Uint16Array(options.layout.pieceCount)
     this.#wanted = new Bitfield(options.layout.pieceCount)
+    this.#wantedBy = new Uint16Array(options.layout.pieceCount)
   }
 
   // Peers
@@ -59,15 +93,29 @@ export class Picker<P extends object> {
     this.#peers.set(peer, new Bitfield(this.#layout.pieceCount))
   }
 
-  /** What it was asked for is free again. @returns nothing to cancel: the connection is gone. */
-  removePeer(peer: P, asked: readonly BlockRequest[]): void {
-    for (const request of asked) this.giveBack(peer, request)
+  /** What it was asked for is free again. @returns pieces that must begin anew: they were its alone. */
+  removePeer(peer: P): readonly number[] {
+    for (const blocks of this.#started.values()) blocks.removePeer(peer)
+    const released = this.releaseSource(peer)
+    for (const { gaveUp } of this.#soleSources.values()) gaveUp.delete(peer)
     const has = this.#peers.get(peer)
     if (has !== undefined) this.#count(has, -1)
     this.#peers.delete(peer)
-    for (const [piece, source] of this.#soleSource) {
-      if (source === peer) this.#soleSource.set(piece, undefined)
+    this.#refused.delete(peer)
+    return released
+  }
+
+  /** The peer does not deliver: pieces that were its alone are for others. @returns these, which must begin anew. */
+  releaseSource(peer: P): readonly number[] {
+    const released: number[] = []
+    for (const [piece, source] of this.#soleSources) {
+      if (source.peer !== peer || this.#complete.has(piece)) continue
+      source.peer = undefined
+      source.gaveUp.add(peer)
+      this.dropped(piece)
+      released.push(piece)
     }
+    return released
   }
 
   peerHas(peer: P, piece: number): void {
@@ -78,7 +126,8 @@ export class Picker<P extends object> {
     const before = this.#peers.get(peer)
     if (before === undefined) return
     this.#count(before, -1)
-    this.#peers.set(peer, pieces)
+    // A copy: what the peer gets later is counted when it is told.
+    this.#peers.set(peer, pieces.copy())
     this.#count(pieces, 1)
   }
 
@@ -110,11 +159,15 @@ export class Picker<P extends object> {
 
   /** Wanted without a reader: rarest first, in nobody's hurry. */
   want(piece: number): void {
+    this.#wantedBy[piece] = (this.#wantedBy[piece] as number) + 1
     this.#wanted.set(piece)
   }
 
+  /** Takes one `want` back. */
   unwant(piece: number): void {
-    this.#wanted.clear(piece)
+    const others = (this.#wantedBy[piece] as number) - 1
+    this.#wantedBy[piece] = Math.max(0, others)
+    if (others <= 0) this.#wanted.clear(piece)
   }
 
   /** How far ahead of the nearest reader the piece is; Infinity where it lies in no window. */
@@ -164,6 +217,13 @@ export class Picker<P extends object> {
     return { complete: blocks.isComplete, cancel: others }
   }
 
+  /** The peer could send it, but will not: others are asked, and it only after a while. */
+  refused(peer: P, request: BlockRequest, now: number): void {
+    const refused = this.#refused.get(peer) ?? new Map<number, number>()
+    this.#refused.set(peer, refused.set(request.piece, now + this.#options.hedgeMs))
+    this.giveBack(peer, request)
+  }
+
   /** The peer will not send it, or it was cancelled. */
   giveBack(peer: P, { piece, begin }: BlockRequest): void {
     this.#started.get(piece)?.giveBack(begin / BLOCK_LENGTH, peer)
@@ -173,7 +233,7 @@ export class Picker<P extends object> {
   finished(piece: number): void {
     this.#started.delete(piece)
     this.#complete.delete(piece)
-    this.#soleSource.delete(piece)
+    this.#soleSources.delete(piece)
     const index = this.#urgent?.indexOf(piece) ?? -1
     if (index !== -1) this.#urgent?.splice(index, 1)
   }
@@ -182,7 +242,7 @@ export class Picker<P extends object> {
   failed(piece: number): void {
     this.#started.delete(piece)
     this.#complete.delete(piece)
-    this.#soleSource.set(piece, undefined)
+    this.#soleSources.set(piece, { peer: undefined, gaveUp: new Set() })
     this.#urgent = undefined
   }
 
@@ -198,52 +258,95 @@ export class Picker<P extends object> {
    * counted as asked.
    */
   pick(peer: P, room: number, now: number): BlockRequest[] {
-    const picked: BlockRequest[] = []
     const has = this.#peers.get(peer)
-    if (has === undefined || room <= 0) return picked
-    this.#pickUrgent(peer, has, room, now, picked)
-    if (picked.length < room) this.#pickStarted(peer, has, room, now, picked)
-    while (picked.length < room) {
-      const piece = this.#rarest(has)
+    if (has === undefined || room <= 0) return []
+    const turn: Turn<P> = { peer, has, room, now, pace: this.#options.paceOf(peer), picked: [] }
+    const { picked } = turn
+    this.#pickLate(turn)
+    if (picked.length < turn.room) this.#pickUrgent(turn)
+    if (picked.length < turn.room) this.#pickStarted(turn)
+    while (picked.length < turn.room) {
+      const piece = this.#rarest(turn)
       if (piece === -1) break
-      if (this.#take(piece, peer, room, now, picked) === 0) break
+      if (this.#take(piece, turn) === 0) break
     }
-    if (picked.length === 0) this.#pickLate(peer, has, room, now, picked)
     return picked
   }
 
-  #pickUrgent(peer: P, has: Bitfield, room: number, now: number, picked: BlockRequest[]): void {
-    for (const piece of this.#urgentPieces()) {
+  /** When a block that somebody waits for becomes late, so that `pick` may answer more than before. */
+  nextLateAt(): number {
+    let next = Number.POSITIVE_INFINITY
+    for (const piece of this.#hedgedPieces()) {
+      next = Math.min(next, this.#started.get(piece)?.nextDueAt ?? next)
+    }
+    return next + LATE_MS
+  }
+
+  #pickUrgent(turn: Turn<P>): void {
+    const { has, picked, pace, now } = turn
+    const swarm = this.#swarmPace
+    swarm.update(this.#peers.keys(), this.#options.paceOf, now)
+    const slow = swarm.isSlow(pace)
+    const urgent = this.#urgentPieces()
+    // Who has not shown what it can is tried with little, and not with what is needed first.
+    const untried = pace.bytesPerSecond === undefined && this.#peers.size > 1
+    if (untried) turn.room = Math.min(turn.room, UNTRIED_BLOCKS - pace.outstanding)
+    let aheadBytes = 0
+    for (const [index, piece] of urgent.entries()) {
+      if (picked.length >= turn.room) return
+      if (untried && swarm.isKnown && index === 0 && urgent.length > 1) continue
+      if (slow) {
+        aheadBytes += this.#freeBytes(piece)
+        // The others would have it sooner: what is farther off is left for this one.
+        if ((arrivalMs(pace, picked.length + 1) ?? 0) > swarm.timeFor(aheadBytes)) continue
+      }
+      if (has.has(piece)) this.#take(piece, turn)
+    }
+  }
+
+  #pickStarted(turn: Turn<P>): void {
+    for (const [piece, blocks] of this.#started) {
+      if (blocks.freeCount === 0 || !turn.has.has(piece) || !this.#wanted.has(piece)) continue
+      this.#take(piece, turn)
+      if (turn.picked.length >= turn.room) return
+    }
+  }
+
+  /** What somebody waits for and others are late with, or the last blocks of all (end game). */
+  #pickLate(turn: Turn<P>): void {
+    const { peer, has, pace, now, picked } = turn
+    if (this.#peers.size < 2) return
+    const arrival = arrivalMs(pace)
+    if (arrival === undefined) return
+    const dueAt = now + arrival
+    // Late already, or here twice as soon from this peer.
+    const isBetter = (other: number) =>
+      now > other + LATE_MS || (other - now > LATE_MS && dueAt - now < (other - now) / 2)
+    for (const piece of this.#hedgedPieces()) {
+      const blocks = this.#started.get(piece)
+      // Free blocks come first, and blocks that are on their way last.
+      if (blocks === undefined || blocks.isComplete || blocks.freeCount > 0) continue
       if (!has.has(piece)) continue
-      this.#take(piece, peer, room, now, picked)
-      if (picked.length >= room) return
-    }
-  }
-
-  #pickStarted(peer: P, has: Bitfield, room: number, now: number, picked: BlockRequest[]): void {
-    for (const [piece, blocks] of this.#started) {
-      if (blocks.freeCount === 0 || !has.has(piece) || !this.#wanted.has(piece)) continue
-      this.#take(piece, peer, room, now, picked)
-      if (picked.length >= room) return
-    }
-  }
-
-  /** Nothing is free: a block that is late, or the last ones of all (end game), from this peer as well. */
-  #pickLate(peer: P, has: Bitfield, room: number, now: number, picked: BlockRequest[]): void {
-    for (const [piece, blocks] of this.#started) {
-      if (blocks.isComplete || !has.has(piece) || this.#soleSource.has(piece)) continue
-      if (!this.isWanted(piece)) continue
-      while (picked.length < room) {
-        const block = blocks.hedge(peer, now - this.#options.hedgeMs, now)
+      if (this.#soleSources.has(piece) || this.#hasRefused(peer, piece, now)) continue
+      while (picked.length < turn.room) {
+        const block = blocks.hedge(peer, dueAt, isBetter)
         if (block === -1) break
         picked.push(this.#request(piece, block))
       }
     }
   }
 
+  /** The next pieces of every reader; without readers what is left of a download. */
+  #hedgedPieces(): readonly number[] {
+    const urgent = this.#urgentPieces()
+    if (urgent.length > 0) return urgent.slice(0, HEDGED_PIECES * this.#windows.size)
+    return [...this.#started.keys()].filter((piece) => this.#wanted.has(piece))
+  }
+
   /** Takes free blocks of one piece, starting it where need be. @returns how many. */
-  #take(piece: number, peer: P, room: number, now: number, picked: BlockRequest[]): number {
+  #take(piece: number, { peer, room, now, pace, picked }: Turn<P>): number {
     if (this.#complete.has(piece) || !this.#maySource(piece, peer)) return 0
+    if (this.#hasRefused(peer, piece, now)) return 0
     let blocks = this.#started.get(piece)
     if (blocks === undefined) {
       if (!this.#options.mayStart(piece)) return 0
@@ -253,19 +356,37 @@ export class Picker<P extends object> {
     }
     let count = 0
     while (picked.length < room) {
-      const block = blocks.take(peer, now)
+      const arrival = arrivalMs(pace, picked.length + 1) ?? this.#options.hedgeMs
+      const block = blocks.take(peer, now + arrival)
       if (block === -1) break
       picked.push(this.#request(piece, block))
       count++
     }
-    if (count > 0 && this.#soleSource.has(piece)) this.#soleSource.set(piece, peer)
+    const source = this.#soleSources.get(piece)
+    if (count > 0 && source !== undefined) source.peer = peer
     return count
   }
 
+  /** Bytes of a piece that nobody was asked for. */
+  #freeBytes(piece: number): number {
+    const blocks = this.#started.get(piece)
+    return blocks === undefined ? this.#layout.pieceSize(piece) : blocks.freeCount * BLOCK_LENGTH
+  }
+
   #maySource(piece: number, peer: P): boolean {
-    if (!this.#soleSource.has(piece)) return true
-    const source = this.#soleSource.get(piece)
-    return source === undefined || source === peer
+    const source = this.#soleSources.get(piece)
+    if (source === undefined || source.peer === peer) return true
+    if (source.peer !== undefined) return false
+    return !source.gaveUp.has(peer) || source.gaveUp.size >= (this.#availability[piece] as number)
+  }
+
+  #hasRefused(peer: P, piece: number, now: number): boolean {
+    const refused = this.#refused.get(peer)
+    const until = refused?.get(piece)
+    if (until === undefined) return false
+    if (until > now) return true
+    refused?.delete(piece)
+    return false
   }
 
   #request(piece: number, block: number): BlockRequest {
@@ -273,7 +394,7 @@ export class Picker<P extends object> {
   }
 
   /** A wanted piece that nobody has started and fewest peers have, from a random place on; -1 if there is none. */
-  #rarest(has: Bitfield): number {
+  #rarest({ peer, has, now }: Turn<P>): number {
     if (this.#wanted.count === 0) return -1
     const { verified } = this.#options
     const count = this.#layout.pieceCount
@@ -283,7 +404,7 @@ export class Picker<P extends object> {
     for (let step = 0; step < count; step++) {
       const piece = from + step < count ? from + step : from + step - count
       if (!this.#wanted.has(piece) || verified.has(piece) || !has.has(piece)) continue
-      if (this.#started.has(piece)) continue
+      if (this.#started.has(piece) || this.#hasRefused(peer, piece, now)) continue
       const available = this.#availability[piece] as number
       if (available >= fewest) continue
       best = piece

@@ -12,7 +12,8 @@ export class PieceBlocks<P> {
   readonly #asked: (P[] | undefined)[]
   /** Who sent it. */
   readonly #senders: (P | undefined)[]
-  readonly #askedAt: Float64Array
+  /** When it should be here (the clock of the caller). */
+  readonly #dueAt: Float64Array
 
   constructor(piece: number, pieceSize: number, blockCount: number) {
     this.piece = piece
@@ -22,7 +23,7 @@ export class PieceBlocks<P> {
     this.#missing = blockCount
     this.#asked = new Array(blockCount)
     this.#senders = new Array(blockCount)
-    this.#askedAt = new Float64Array(blockCount)
+    this.#dueAt = new Float64Array(blockCount)
   }
 
   get freeCount(): number {
@@ -55,28 +56,40 @@ export class PieceBlocks<P> {
     return this.#asked[block] ?? []
   }
 
-  /** Takes a free block for `peer`, or answers -1. */
-  take(peer: P, now: number): number {
+  /** Takes a free block for `peer`, expected by `dueAt`, or answers -1. */
+  take(peer: P, dueAt: number): number {
     if (this.#freeCount === 0) return -1
     const block = this.#free.reserve()
     if (block === -1) return -1
     this.#freeCount--
     this.#asked[block] = [peer]
-    this.#askedAt[block] = now
+    this.#dueAt[block] = dueAt
     return block
   }
 
-  /** Asks `peer` too for a block that others were asked for before `askedBefore`; -1 where there is none. */
-  hedge(peer: P, askedBefore: number, now: number): number {
+  /**
+   * Asks `peer` too for a block that one other was asked for, where `isBetter` says of the time at
+   * which that one is due that it pays; -1 where there is none.
+   */
+  hedge(peer: P, dueAt: number, isBetter: (otherDueAt: number) => boolean): number {
     for (let block = 0; block < this.blockCount; block++) {
       const asked = this.#asked[block]
-      if (asked === undefined || this.has(block) || asked.length !== 1) continue
-      if (asked.includes(peer) || (this.#askedAt[block] as number) > askedBefore) continue
+      if (asked === undefined || asked.length !== 1 || asked[0] === peer) continue
+      if (this.has(block) || !isBetter(this.#dueAt[block] as number)) continue
       asked.push(peer)
-      this.#askedAt[block] = now
+      this.#dueAt[block] = Math.min(dueAt, this.#dueAt[block] as number)
       return block
     }
     return -1
+  }
+
+  /** The earliest time at which a block that only one peer was asked for is due; Infinity without one. */
+  get nextDueAt(): number {
+    let next = Number.POSITIVE_INFINITY
+    for (let block = 0; block < this.blockCount; block++) {
+      if (this.#asked[block]?.length === 1) next = Math.min(next, this.#dueAt[block] as number)
+    }
+    return next
   }
 
   /** `peer` will not send the block. Free again unless somebody else was asked as well. */
@@ -89,6 +102,11 @@ export class PieceBlocks<P> {
     this.#asked[block] = undefined
     this.#free.cancel(block)
     this.#freeCount++
+  }
+
+  /** `peer` is gone: all that it was asked for is given back. */
+  removePeer(peer: P): void {
+    for (let block = 0; block < this.blockCount; block++) this.giveBack(block, peer)
   }
 
   /** The block came. @returns the others that were asked for it, or undefined where it was here already. */

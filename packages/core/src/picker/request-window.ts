@@ -11,6 +11,8 @@ export interface RequestWindowOptions {
 
 const FIRST = 16
 const LEAST = 4
+/** A path can get longer, so the shortest wait is found out anew when it was not seen for so long. */
+const REMEMBERED_MS = 10_000
 
 /**
  * Finds the bandwidth-delay product by the delay alone: more requests as long as answers come
@@ -19,15 +21,18 @@ const LEAST = 4
 export class RequestWindow {
   #atMost: number
   readonly #queueMs: number
-  #size = FIRST
+  #size: number
   #slowStart = true
   #leastMs = Number.POSITIVE_INFINITY
   #leastUntil = 0
   #shrunkAt = 0
+  /** Since when one request at a time is sent, until the queue has drained and shows the path behind it. */
+  #probe: { readonly since: number; readonly size: number } | undefined
 
   constructor({ atMost, queueMs = 40 }: RequestWindowOptions) {
     this.#atMost = atMost
     this.#queueMs = queueMs
+    this.#size = Math.min(FIRST, atMost)
   }
 
   /** Requests that may be under way now. */
@@ -47,10 +52,19 @@ export class RequestWindow {
 
   /** A block came `waitedMs` after it was asked for. */
   answered(waitedMs: number, now: number): void {
-    // A path can get longer, so the least wait is forgotten after a while.
-    if (waitedMs <= this.#leastMs || now > this.#leastUntil) {
-      this.#leastMs = waitedMs
-      this.#leastUntil = now + 10_000
+    if (this.#probe !== undefined) {
+      // Asked before: it stood in the queue.
+      if (now - waitedMs < this.#probe.since) return
+      this.#size = Math.min(this.#atMost, this.#probe.size)
+      this.#probe = undefined
+      this.#setLeast(waitedMs, now)
+    } else if (waitedMs <= this.#leastMs) {
+      this.#setLeast(waitedMs, now)
+    } else if (now > this.#leastUntil) {
+      // Taking the present wait for the shortest would let the queue creep up, a little each time.
+      this.#probe = { since: now, size: this.#size }
+      this.#size = 1
+      return
     }
     if (waitedMs <= this.#leastMs + this.#queueMs) {
       this.#size = Math.min(this.#atMost, this.#size + (this.#slowStart ? 1 : 1 / this.#size))
@@ -61,6 +75,12 @@ export class RequestWindow {
     if (now - this.#shrunkAt < waitedMs) return
     this.#shrunkAt = now
     const fits = (this.#leastMs + this.#queueMs) / waitedMs
-    this.#size = Math.max(LEAST, this.#size * Math.max(0.5, fits))
+    const least = Math.min(LEAST, this.#atMost)
+    this.#size = Math.max(least, this.#size * Math.max(0.5, fits))
+  }
+
+  #setLeast(waitedMs: number, now: number): void {
+    this.#leastMs = waitedMs
+    this.#leastUntil = now + REMEMBERED_MS
   }
 }

@@ -39,7 +39,8 @@ export class PieceArrivals {
   /** Everybody who waits, now or later, is told why it is in vain. */
   close(error: Error): void {
     this.#closed = error
-    for (const waiters of [...this.#waiting.values()]) for (const waiter of [...waiters]) waiter(error)
+    for (const waiters of [...this.#waiting.values()])
+      for (const waiter of [...waiters]) waiter(error)
   }
 
   #add(piece: number, waiter: Waiter): void {

@@ -41,13 +41,13 @@ export async function* readRange(
   const { layout } = transfer.store
   const reader = {}
   const untrack = source.track()
-  const readahead = new Readahead({ maxBytes: readaheadOf(source), pieceLength: layout.pieceLength })
+  const readahead = new Readahead(layout.pieceLength)
   const end = extent.offset + range.end
   let at = extent.offset + range.start
   try {
     while (at < end) {
       signal?.throwIfAborted()
-      const ahead = Math.min(end, at + readahead.bytes)
+      const ahead = Math.min(end, at + readahead.bytes(readaheadOf(source)))
       transfer.setWindow(reader, layout.piecesOf({ start: at, end: ahead }))
       await source.arrivals.available(layout.pieceAt(at), transfer, signal)
       const chunk = await readChunk(transfer, { start: at, end }, { signal, allocate })
@@ -76,7 +76,10 @@ async function readChunk(
   }
   if (stop === at) return undefined
   try {
-    return await transfer.store.read({ start: at, end: stop }, { signal, into: allocate?.(stop - at) })
+    return await transfer.store.read(
+      { start: at, end: stop },
+      { signal, into: allocate?.(stop - at) },
+    )
   } catch (error) {
     if (isIsthmusError(error, 'ISTHMUS_PIECE_MISSING')) return undefined
     throw error

@@ -1,6 +1,6 @@
 import type { ByteRange, ByteSource, ReadOptions } from '../byte-source.ts'
 import type { Metainfo, MetainfoFile } from '../metainfo/metainfo.ts'
-import { readRange, type ReaderSource } from './reader.ts'
+import { type ReaderSource, readRange } from './reader.ts'
 
 /** One file of a torrent, as bytes that can be read by range while they arrive. */
 export class TorrentFile implements ByteSource {

@@ -34,7 +34,12 @@ export class PieceCache {
   }
 
   /** Takes over `bytes`, which `use` looks at until it settles; they may be in the cache meanwhile, and after. */
-  async lend<T>(owner: number, piece: number, bytes: Uint8Array, use: () => Promise<T>): Promise<T> {
+  async lend<T>(
+    owner: number,
+    piece: number,
+    bytes: Uint8Array,
+    use: () => Promise<T>,
+  ): Promise<T> {
     this.#lent.add(bytes)
     try {
       return await use()

@@ -5,7 +5,7 @@ import type { Hasher } from '../hash/hasher.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
 import type { Layout } from '../metainfo/layout.ts'
 import { type Metainfo, pieceHash } from '../metainfo/metainfo.ts'
-import type { AbortOptions } from '../signal.ts'
+import { type AbortOptions, abortable } from '../signal.ts'
 import { Admission, type Tenant } from './admission.ts'
 import { isShared, recyclePieceBuffer, takePieceBuffer } from './buffer-pool.ts'
 import type { PieceCache } from './piece-cache.ts'
@@ -57,7 +57,9 @@ export class PieceStore implements Tenant {
   #unchecked: Bitfield
   readonly #checking = new Map<number, Promise<boolean>>()
   readonly #filling = new Map<number, Promise<Uint8Array>>()
-  readonly #writing = new Set<Promise<unknown>>()
+  /** Whole, and not yet known to be right or not yet stored: they keep their place. */
+  readonly #accepting = new Set<number>()
+  readonly #writing = new Map<number, Promise<void>>()
   readonly #closing = new AbortController()
   #closed: Promise<void> | undefined
 
@@ -116,12 +118,12 @@ export class PieceStore implements Tenant {
 
   /**
    * Whether the piece may be asked of the swarm now. Where the storage has no room for it yet, or
-   * may have it already, that is looked into, and `onAdmitted` or `onVerified` follow.
+   * may have it already, that is looked into, and `onAdmitted` follows.
    */
   mayStart(piece: number): boolean {
     if (this.#closing.signal.aborted || !this.isWritable) return false
     if (this.#unchecked.has(piece)) {
-      void this.check(piece)
+      void this.check(piece).then(() => this.#options.handler.onAdmitted())
       return false
     }
     const admission = this.#admission
@@ -144,10 +146,18 @@ export class PieceStore implements Tenant {
    * `ISTHMUS_STORAGE_FAILED` where the storage does not take it.
    */
   async accept(piece: number, bytes: Uint8Array): Promise<boolean> {
-    const digest = await this.#options.hasher.sha1(bytes)
-    if (!equal(digest, this.#hashOf(piece))) return false
-    await this.#track(this.#keep(piece, bytes))
-    return true
+    this.#accepting.add(piece)
+    try {
+      const digest = await this.#options.hasher.sha1(bytes)
+      if (!equal(digest, this.#hashOf(piece))) return false
+      this.#closing.signal.throwIfAborted()
+      const writing = this.#keep(piece, bytes).finally(() => this.#writing.delete(piece))
+      this.#writing.set(piece, writing)
+      await writing
+      return true
+    } finally {
+      this.#accepting.delete(piece)
+    }
   }
 
   /**
@@ -161,9 +171,14 @@ export class PieceStore implements Tenant {
     this.#assertAvailable(span)
     const bytes = into ?? Buffer.allocUnsafeSlow(span.end - span.start)
     if (this.#readCached(span, bytes)) return bytes
+    const writing = this.#writingOf(span)
+    if (writing.length > 0) {
+      await abortable(Promise.allSettled(writing), signal)
+      this.#assertAvailable(span)
+    }
     if (this.#storage.trust === 'mutable') return this.#readMutable(span, bytes)
     try {
-      return await this.#storage.read(span, { signal, into: bytes })
+      return moveInto(bytes, await this.#storage.read(span, { signal, into: bytes }))
     } catch (error) {
       if (signal?.aborted) throw error
       throw this.#lost(span, error)
@@ -194,11 +209,12 @@ export class PieceStore implements Tenant {
 
   /** Resolves once nothing is being written. */
   async settled(): Promise<void> {
-    await Promise.allSettled([...this.#writing])
+    await Promise.allSettled(this.#writing.values())
   }
 
   distanceOf(piece: number): number | undefined {
     const { handler } = this.#options
+    if (this.#accepting.has(piece)) return undefined
     if (this.available.has(piece)) return handler.distanceOf(piece)
     return handler.isNeeded(piece) ? undefined : Number.POSITIVE_INFINITY
   }
@@ -227,12 +243,17 @@ export class PieceStore implements Tenant {
 
   async #close(destroy: boolean): Promise<void> {
     this.#closing.abort(new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'the storage is closed'))
-    await Promise.allSettled([...this.#writing, ...this.#checking.values()])
+    const underWay = [this.#writing, this.#checking, this.#filling]
+    await Promise.allSettled(underWay.flatMap((work) => [...work.values()]))
     const { pieceCount } = this.layout
     for (let piece = 0; piece < pieceCount; piece++) this.#admission?.release(this.#owner, piece)
     this.#options.cache.deleteAll(this.#owner, pieceCount)
-    if (destroy && this.#storage.destroy !== undefined) await this.#storage.destroy()
-    else await this.#storage.close()
+    try {
+      if (destroy && this.#storage.destroy !== undefined) await this.#storage.destroy()
+      else await this.#storage.close()
+    } catch (cause) {
+      throw storageFailed(cause)
+    }
   }
 
   async #keep(piece: number, bytes: Uint8Array): Promise<void> {
@@ -280,24 +301,33 @@ export class PieceStore implements Tenant {
 
   async #check(piece: number): Promise<boolean> {
     const right = await this.#readAndHash(piece)
-    if (right === undefined) {
-      this.#unchecked.clear(piece)
+    const unchecked = this.#unchecked.clear(piece)
+    if (right === undefined || (unchecked && !(await this.#commit(piece)))) {
       this.#forget(piece)
       return false
     }
-    if (this.#unchecked.clear(piece)) await this.#storage.commit?.(piece)
     recyclePieceBuffer(right)
     this.#arrived(piece)
     return true
+  }
+
+  async #commit(piece: number): Promise<boolean> {
+    try {
+      await this.#storage.commit?.(piece)
+      return true
+    } catch (cause) {
+      this.#options.handler.onWarning(storageFailed(cause))
+      return false
+    }
   }
 
   /** The bytes of a piece as the storage has them, if they are right. */
   async #readAndHash(piece: number): Promise<Uint8Array | undefined> {
     const into = takePieceBuffer(this.layout.pieceSize(piece))
     try {
-      const read = await this.#storage.read(this.layout.pieceRange(piece), { into })
-      const digest = await this.#options.hasher.sha1(read)
-      if (equal(digest, this.#hashOf(piece))) return read
+      moveInto(into, await this.#storage.read(this.layout.pieceRange(piece), { into }))
+      const digest = await this.#options.hasher.sha1(into)
+      if (equal(digest, this.#hashOf(piece))) return into
     } catch (error) {
       if (!isIsthmusError(error, 'ISTHMUS_PIECE_MISSING')) {
         this.#options.handler.onWarning(storageFailed(error))
@@ -332,17 +362,19 @@ export class PieceStore implements Tenant {
     if (known !== undefined) return known
     const cached = this.#options.cache.get(this.#owner, piece)
     if (cached !== undefined) return Promise.resolve(cached)
-    const filling = this.#readAndHash(piece).then((bytes) => {
-      this.#filling.delete(piece)
-      if (bytes === undefined) {
-        this.#forget(piece)
-        throw pieceMissing(piece)
-      }
-      this.#options.cache.put(this.#owner, piece, bytes)
-      return bytes
-    })
+    const filling = this.#fillNow(piece).finally(() => this.#filling.delete(piece))
     this.#filling.set(piece, filling)
     return filling
+  }
+
+  async #fillNow(piece: number): Promise<Uint8Array> {
+    const bytes = await this.#readAndHash(piece)
+    if (bytes === undefined) {
+      this.#forget(piece)
+      throw pieceMissing(piece)
+    }
+    if (!this.#closing.signal.aborted) this.#options.cache.put(this.#owner, piece, bytes)
+    return bytes
   }
 
   /** Bytes for the storage to keep: shared memory where it says that it takes that, else plain. */
@@ -350,8 +382,21 @@ export class PieceStore implements Tenant {
     if (this.#storage.takesShared === true || !isShared(bytes)) return bytes
     const copy = Buffer.allocUnsafeSlow(bytes.length)
     copy.set(bytes)
-    recyclePieceBuffer(bytes)
+    // What is only lent may be in the cache, and is given back there.
+    if (this.#storage.borrows !== true) recyclePieceBuffer(bytes)
     return copy
+  }
+
+  /** Pieces that a reader waits for are announced before the storage has them. */
+  #writingOf(span: ByteRange): Promise<void>[] {
+    if (this.#writing.size === 0) return []
+    const pieces = this.layout.piecesOf(span)
+    const writing: Promise<void>[] = []
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      const one = this.#writing.get(piece)
+      if (one !== undefined) writing.push(one)
+    }
+    return writing
   }
 
   #assertAvailable(span: ByteRange): void {
@@ -386,15 +431,6 @@ export class PieceStore implements Tenant {
   #hashOf(piece: number): Uint8Array {
     return pieceHash(this.#options.metainfo, piece)
   }
-
-  async #track<T>(work: Promise<T>): Promise<T> {
-    this.#writing.add(work)
-    try {
-      return await work
-    } finally {
-      this.#writing.delete(work)
-    }
-  }
 }
 
 const CHECKS_AT_A_TIME = 4
@@ -404,6 +440,16 @@ function copyOverlap(bytes: Uint8Array, start: number, into: Uint8Array, span: B
   const from = Math.max(start, span.start)
   const to = Math.min(start + bytes.length, span.end)
   into.set(bytes.subarray(from - start, to - start), from - span.start)
+}
+
+/** A storage may answer with a buffer of its own: it is not looked at twice. */
+function moveInto(into: Uint8Array, read: Uint8Array): Uint8Array {
+  if (read === into) return into
+  if (read.length !== into.length) {
+    throw new RangeError(`it read ${read.length} bytes, not ${into.length}`)
+  }
+  into.set(read)
+  return into
 }
 
 function equal(a: Uint8Array, b: Uint8Array): boolean {

@@ -105,7 +105,9 @@ export class AddressBook {
   }
 
   isBanned(address: PeerAddress, peerId: Uint8Array): boolean {
-    return this.#banned.has(formatPeerAddress(address)) || this.#banned.has(identity(address, peerId))
+    return (
+      this.#banned.has(formatPeerAddress(address)) || this.#banned.has(identity(address, peerId))
+    )
   }
 }
 

@@ -22,6 +22,8 @@ interface Fetch {
   readonly pieces: (Uint8Array | undefined)[]
   missing: number
   next: number
+  /** When something came of it (`performance.now()`). */
+  progressAt: number
 }
 
 const NAME = 'ut_metadata'
@@ -63,6 +65,17 @@ export class MetadataExchange {
     if (this.#fetches.delete(peer)) this.#start()
   }
 
+  /** Who sent nothing since then (`performance.now()`) makes room for others, and comes after them. */
+  checkProgress(since: number): void {
+    for (const [peer, { progressAt }] of [...this.#fetches]) {
+      if (progressAt >= since) continue
+      this.#fetches.delete(peer)
+      this.#candidates.delete(peer)
+      this.#candidates.add(peer)
+    }
+    this.#start()
+  }
+
   /** Throws `ISTHMUS_WIRE_PROTOCOL` where the peer breaks BEP 9 or sends a wrong dictionary. */
   onMessage(peer: Peer, payload: Uint8Array): void {
     const message = decodeMetadataMessage(payload)
@@ -83,7 +96,8 @@ export class MetadataExchange {
       if (this.#fetches.has(peer)) continue
       const size = peer.extended?.metadataSize ?? 0
       const count = metadataPieceCount(size)
-      const fetch: Fetch = { size, pieces: new Array(count), missing: count, next: 0 }
+      const progressAt = performance.now()
+      const fetch: Fetch = { size, pieces: new Array(count), missing: count, next: 0, progressAt }
       this.#fetches.set(peer, fetch)
       this.#ask(peer, fetch)
     }
@@ -100,12 +114,13 @@ export class MetadataExchange {
     const fetch = this.#fetches.get(peer)
     if (fetch === undefined) return
     const length = Math.min(METADATA_PIECE_LENGTH, fetch.size - piece * METADATA_PIECE_LENGTH)
-    if (totalSize !== fetch.size || piece >= fetch.next || data.length !== length) {
+    if (totalSize !== fetch.size || piece >= fetch.pieces.length || data.length !== length) {
       throw protocolError('a metadata piece that does not fit')
     }
     if (fetch.pieces[piece] !== undefined) return
     fetch.pieces[piece] = data.slice()
     fetch.missing--
+    fetch.progressAt = performance.now()
     if (fetch.missing > 0) return this.#ask(peer, fetch)
     this.#fetches.delete(peer)
     this.#candidates.delete(peer)
@@ -120,8 +135,7 @@ export class MetadataExchange {
     const known = info !== undefined && piece < metadataPieceCount(info.length)
     // Who asks faster than it reads is refused, not buffered for.
     const flooded = peer.wire.pendingBytes > this.#options.limits.peerSendBytes
-    const answer =
-      known && !flooded ? encodeMetadataData(piece, info) : encodeMetadataReject(piece)
+    const answer = known && !flooded ? encodeMetadataData(piece, info) : encodeMetadataReject(piece)
     peer.wire.control.sendExtension(NAME, answer)
   }
 }

@@ -63,6 +63,8 @@ export class PeerListener {
   }
 
   async close(): Promise<void> {
+    // One that is about to listen would be left behind.
+    await this.#listening?.catch(() => {})
     const server = this.#server
     if (server === undefined) return
     this.#server = undefined

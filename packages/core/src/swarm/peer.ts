@@ -3,6 +3,7 @@ import type { PeerAddress } from '../discovery/discovery.ts'
 import { IsthmusError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
+import { type Pace, PeerPace } from '../picker/peer-pace.ts'
 import { RequestWindow } from '../picker/request-window.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
 import type { ExtendedHandshake } from '../wire/extended-handshake.ts'
@@ -60,6 +61,7 @@ export class Peer implements WireHandler {
   /** It has not answered for long: asked for one block at a time until it does. */
   snubbed = false
   readonly #options: PeerOptions
+  readonly #pace = new PeerPace()
   #handler: PeerHandler | undefined
   #timer: NodeJS.Timeout | undefined
   /** What was said about pieces while their number was unknown. */
@@ -108,6 +110,20 @@ export class Peer implements WireHandler {
     for (const piece of early?.haves ?? []) pieces.set(piece)
     this.pieces = pieces
     if (early !== undefined) this.#handler?.onPieces(this, undefined)
+  }
+
+  /** How fast it is. */
+  get pace(): Pace {
+    return {
+      bytesPerSecond: this.#pace.bytesPerSecond,
+      roundTripMs: this.window.roundTripMs ?? 0,
+      outstanding: this.wire.data.outstanding,
+    }
+  }
+
+  request(block: BlockRequest, now: number): void {
+    this.#pace.asked(now, this.wire.data.outstanding === 0)
+    this.wire.data.request(block, now)
   }
 
   /** Takes a request back, also one that is being answered at this moment. */
@@ -209,6 +225,7 @@ export class Peer implements WireHandler {
     const now = this.wire.lastReceivedAt
     this.snubbed = false
     this.window.answered(waitedMs, now)
+    this.#pace.answered(block.length, now)
     this.downloadRate.add(block.length, now)
     this.#handler?.onBlock(this, block)
     this.sink = undefined
@@ -240,7 +257,9 @@ export class Peer implements WireHandler {
   }
 
   #tooSlow(): void {
-    this.wire.close(new IsthmusError('ISTHMUS_WIRE_TIMEOUT', 'the peer did not shake hands in time'))
+    this.wire.close(
+      new IsthmusError('ISTHMUS_WIRE_TIMEOUT', 'the peer did not shake hands in time'),
+    )
   }
 }
 
@@ -248,5 +267,8 @@ export class Peer implements WireHandler {
 const EARLY_HAVES = 10_000
 
 function badBitfield(): IsthmusError {
-  return new IsthmusError('ISTHMUS_WIRE_PROTOCOL', 'the peer broke the protocol: a bitfield of another length')
+  return new IsthmusError(
+    'ISTHMUS_WIRE_PROTOCOL',
+    'the peer broke the protocol: a bitfield of another length',
+  )
 }

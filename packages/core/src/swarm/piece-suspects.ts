@@ -52,7 +52,11 @@ export class PieceSuspects<P> {
 function digestsOf(bytes: Uint8Array): string[] {
   const digests: string[] = []
   for (let at = 0; at < bytes.length; at += BLOCK_LENGTH) {
-    digests.push(createHash('sha1').update(bytes.subarray(at, at + BLOCK_LENGTH)).digest('base64'))
+    digests.push(
+      createHash('sha1')
+        .update(bytes.subarray(at, at + BLOCK_LENGTH))
+        .digest('base64'),
+    )
   }
   return digests
 }

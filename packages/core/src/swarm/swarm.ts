@@ -119,15 +119,19 @@ export class Swarm implements PeerHandler {
 
   /** A connection came in for this torrent. */
   accept(peer: Peer, handshake: Handshake): PeerHandler | undefined {
-    if (this.#closed || !this.#mayJoin(peer, handshake)) return undefined
-    this.#shakeHands(peer)
-    return this
+    if (this.#closed) return undefined
+    const joins = this.#mayJoin(peer, handshake)
+    // Ourselves are answered, so that our other end sees whom it dialed and does not dial again.
+    if (joins || this.#isOurs(handshake)) this.#shakeHands(peer)
+    return joins ? this : undefined
   }
 
   /** It sent bytes that were wrong. */
   ban(peer: Peer): void {
     this.#book.ban(peer.address, peer.peerId)
-    peer.close(new IsthmusError('ISTHMUS_WIRE_PROTOCOL', 'the peer sent bytes that fail their hash'))
+    peer.close(
+      new IsthmusError('ISTHMUS_WIRE_PROTOCOL', 'the peer sent bytes that fail their hash'),
+    )
   }
 
   /** Every connection ends, none is opened any more. */
@@ -217,7 +221,10 @@ export class Swarm implements PeerHandler {
   // Opening connections
 
   #connect(): void {
-    while (!this.#closed && this.peers.size + this.#opening.size < this.#options.limits.torrentPeers) {
+    while (
+      !this.#closed &&
+      this.peers.size + this.#opening.size < this.#options.limits.torrentPeers
+    ) {
       const known = this.#book.next(performance.now())
       if (known === undefined) return this.#connectAtNextTime()
       if (!this.#options.connections.tryOpen(this.#connectLater)) return
@@ -262,16 +269,32 @@ export class Swarm implements PeerHandler {
   }
 
   #mayJoin(peer: Peer, handshake: Handshake): boolean {
-    const { id, peerId, limits } = this.#options
+    const { id, limits } = this.#options
     if (Buffer.compare(handshake.infoHash, wireInfoHash(id)) !== 0) return false
     // Ourselves, found through a tracker.
-    if (Buffer.compare(handshake.peerId, peerId) === 0) return this.#refuse(peer)
+    if (this.#isOurs(handshake)) return this.#refuse(peer)
     if (this.#book.isBanned(peer.address, handshake.peerId)) return this.#refuse(peer)
     for (const other of this.peers) {
       const same = other.peerId && Buffer.compare(other.peerId, handshake.peerId) === 0
-      if (same && other.address.host === peer.address.host) return false
+      if (!same || other.address.host !== peer.address.host) continue
+      if (!this.#supersedes(peer, other, handshake)) return false
+      other.close()
     }
     return peer.incoming ? this.peers.size < limits.torrentPeers : true
+  }
+
+  /**
+   * Both ends dialed: of two connections each end must keep the same one, which is that of the
+   * smaller peer id.
+   */
+  #supersedes(peer: Peer, other: Peer, handshake: Handshake): boolean {
+    if (peer.incoming === other.incoming) return false
+    const ourDialStays = Buffer.compare(this.#options.peerId, handshake.peerId) < 0
+    return peer.incoming !== ourDialStays
+  }
+
+  #isOurs({ peerId }: Handshake): boolean {
+    return Buffer.compare(peerId, this.#options.peerId) === 0
   }
 
   /** Not now, and not later. */
@@ -316,6 +339,7 @@ export class Swarm implements PeerHandler {
 
   #keepHouse(now: number): void {
     const { limits } = this.#options
+    this.#metadata.checkProgress(now - limits.requestMs)
     for (const peer of this.peers) {
       const { wire } = peer
       if (now - wire.lastReceivedAt > limits.peerIdleMs) {
@@ -337,4 +361,3 @@ export class Swarm implements PeerHandler {
 function* setBits(bits: { readonly length: number; has(index: number): boolean }) {
   for (let index = 0; index < bits.length; index++) if (bits.has(index)) yield index
 }
-

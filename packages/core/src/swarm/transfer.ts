@@ -1,10 +1,10 @@
-import type { Hasher } from '../hash/hasher.ts'
 import { IsthmusError, isIsthmusError } from '../errors.ts'
+import type { Hasher } from '../hash/hasher.ts'
 import type { Limits } from '../limits.ts'
 import type { Layout } from '../metainfo/layout.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
+import { Picker, type PieceWindow } from '../picker/picker.ts'
 import type { PieceBlocks } from '../picker/piece-blocks.ts'
-import { type PieceWindow, Picker } from '../picker/picker.ts'
 import type { AbortOptions } from '../signal.ts'
 import { recyclePieceBuffer, takePieceBuffer } from '../storage/buffer-pool.ts'
 import type { PieceCache } from '../storage/piece-cache.ts'
@@ -45,6 +45,9 @@ export interface TransferOptions {
 /** After the storage refused a piece, no piece is asked for so long. */
 const STORAGE_PAUSE_MS = 5000
 
+/** Looking for late blocks more often than this would find nothing new. */
+const LATE_AT_LEAST_MS = 10
+
 /**
  * Pieces of one torrent on their way: what to ask of whom, where the bytes go, what becomes of a piece
  * once it is whole.
@@ -62,7 +65,9 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   readonly #reclaim = () => this.#reclaimAbandoned()
   readonly #hasPadding: boolean
   #filling = false
+  #fillAgain = false
   #pausedUntil = 0
+  #lateTimer: NodeJS.Timeout | undefined
   #closed = false
 
   /** Rejects where the storage cannot say what it has. */
@@ -93,6 +98,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
       layout: options.metainfo.layout,
       verified: store.available,
       mayStart: (piece) => this.#mayStart(piece),
+      paceOf: (peer) => peer.pace,
       hedgeMs: options.limits.hedgeMs,
       random: options.random,
     })
@@ -143,7 +149,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   }
 
   removePeer(peer: Peer): void {
-    this.#picker.removePeer(peer, peer.wire.data.requests())
+    for (const piece of this.#picker.removePeer(peer)) this.#drop(piece)
     this.fillAll()
   }
 
@@ -179,7 +185,9 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   }
 
   onReject(peer: Peer, block: BlockRequest): void {
-    this.#picker.giveBack(peer, block)
+    // Who chokes us rejects everything; who does not would reject it again and again.
+    if (peer.wire.control.peerChoking) this.#picker.giveBack(peer, block)
+    else this.#picker.refused(peer, block, performance.now())
   }
 
   /** Nothing came of what this peer was asked for: others get it. */
@@ -188,25 +196,17 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
       peer.cancel(block)
       this.#picker.giveBack(peer, block)
     }
+    for (const piece of this.#picker.releaseSource(peer)) this.#drop(piece)
     this.fillAll()
   }
 
   /** Asks the peer for as much as it has room for. */
   fill(peer: Peer): void {
-    if (this.#closed || peer.pieces === undefined) return
-    const { room } = peer
-    if (room <= 0) return
-    const now = performance.now()
-    if (now < this.#pausedUntil) return
-    for (const block of this.#picker.pick(peer, room, now)) peer.wire.data.request(block, now)
+    this.#fillEach([peer])
   }
 
   fillAll(): void {
-    // Asking can free memory, which asks again.
-    if (this.#filling) return
-    this.#filling = true
-    for (const peer of this.#options.peers) this.fill(peer)
-    this.#filling = false
+    this.#fillEach(this.#options.peers)
   }
 
   // What peers ask for
@@ -262,11 +262,55 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   /** Gives up all that is under way; waits for what is being stored. */
   async close(options: { destroy?: boolean } = {}): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#lateTimer)
     this.#options.budget.leave(this.#reclaim, this.#fillLater)
     for (const piece of this.#picker.startedPieces) {
       if (this.#picker.blocksOf(piece)?.isComplete === false) this.#drop(piece)
     }
     await this.store.close(options)
+  }
+
+  #fillEach(peers: Iterable<Peer>): void {
+    // Asking can free memory, which asks again: only once this round is through.
+    if (this.#filling) {
+      this.#fillAgain = true
+      return
+    }
+    this.#filling = true
+    try {
+      for (const peer of peers) this.#fill(peer)
+    } finally {
+      this.#filling = false
+    }
+    if (!this.#fillAgain) return
+    this.#fillAgain = false
+    this.fillAll()
+  }
+
+  #fill(peer: Peer): void {
+    if (this.#closed || peer.pieces === undefined) return
+    const { room } = peer
+    if (room <= 0) return
+    const now = performance.now()
+    if (now < this.#pausedUntil) return
+    const picked = this.#picker.pick(peer, room, now)
+    for (const block of picked) peer.request(block, now)
+    if (picked.length < room && this.#options.peers.size > 1) this.#fillWhenLate(now)
+  }
+
+  /** Peers with nothing to do help out as soon as others are late. */
+  #fillWhenLate(now: number): void {
+    if (this.#lateTimer !== undefined) return
+    const at = this.#picker.nextLateAt()
+    if (at === Number.POSITIVE_INFINITY) return
+    this.#lateTimer = setTimeout(
+      () => {
+        this.#lateTimer = undefined
+        this.fillAll()
+      },
+      Math.max(LATE_AT_LEAST_MS, at - now),
+    )
+    this.#lateTimer.unref()
   }
 
   #mayStart(piece: number): boolean {
@@ -304,6 +348,8 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
       this.#storageRefused(piece, error)
     } finally {
       this.#giveBudget(piece)
+      // Nobody needs it any more: its place can be had for what somebody needs.
+      if (!this.#picker.isWanted(piece)) this.fillAll()
     }
   }
 

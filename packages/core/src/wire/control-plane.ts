@@ -73,11 +73,12 @@ export class ControlPlane {
     on('unchoke', () => handler.onUnchoke())
     on('interested', () => handler.onInterested())
     on('uninterested', () => handler.onNotInterested())
-    on('have', (piece: number) => handler.onHave(piece))
+    // The library reads indices as signed numbers.
+    on('have', (piece: number) => handler.onHave(piece >>> 0))
     on('have-all', () => handler.onHaveAll())
     on('have-none', () => handler.onHaveNone())
-    on('allowed-fast', (piece: number) => handler.onAllowedFast(piece))
-    on('suggest', (piece: number) => handler.onSuggest(piece))
+    on('allowed-fast', (piece: number) => handler.onAllowedFast(piece >>> 0))
+    on('suggest', (piece: number) => handler.onSuggest(piece >>> 0))
     on('port', (port: number) => handler.onDhtPort(port))
     this.#wire = wire
   }
@@ -160,6 +161,7 @@ export class ControlPlane {
 
   /** One message that frames found well-formed. Throws `ISTHMUS_WIRE_PROTOCOL` for one out of place. */
   receive(id: number, payload: Uint8Array): void {
+    if (this.#wire._finished) return
     if (FAST_MESSAGES.has(id) && !this.hasFast) {
       throw protocolError(`message ${id} without the fast extension`)
     }
@@ -178,7 +180,7 @@ export class ControlPlane {
     this.#deliver(id, payload)
   }
 
-  /** Nothing comes out any more. */
+  /** Nothing comes out any more, on either side. */
   close(): void {
     this.#wire._finished = true
     this.#wire._push = () => false

@@ -51,6 +51,8 @@ const REQUEST_BYTES = 32 * 1024
 /** Of a piece of 512 MiB. */
 const BLOCKS_AT_MOST = 0x8000
 
+/** What may wait besides the blocks: a run of them, and far more rejects than an honest peer can bring about. */
+const UNREAD_BYTES = 1024 * 1024
 /** Blocks that nobody asked for, beyond those that a cancel may have crossed: more are a flood. */
 const UNASKED_AT_MOST = 100
 
@@ -58,6 +60,8 @@ const UNASKED_AT_MOST = 100
 export class DataPlane {
   readonly #options: DataPlaneOptions
   readonly #asked = new Map<number, Outstanding>()
+  /** The one of them whose block is arriving. */
+  #arriving: Outstanding | undefined
   #blocksPerPiece = BLOCKS_AT_MOST
   #cancelled = 0
   #unasked = 0
@@ -65,6 +69,7 @@ export class DataPlane {
   #queue: BlockRequest[] = []
   #serving = false
   #choking = true
+  #chokes = 0
   #closed = false
   /** Payload bytes of blocks that came, asked for or not. */
   downloaded = 0
@@ -116,8 +121,9 @@ export class DataPlane {
   }
 
   onBlockStart(piece: number, begin: number, length: number): BlockSink | undefined {
-    const asked = this.#asked.get(this.#keyOf(piece, begin))
-    if (asked === undefined || asked.length !== length) {
+    const asked = this.#find(piece, begin, length)
+    this.#arriving = asked
+    if (asked === undefined) {
       if (this.#cancelled > 0) this.#cancelled--
       else if (++this.#unasked > UNASKED_AT_MOST) throw protocolError('blocks that nobody asked for')
       return undefined
@@ -127,19 +133,18 @@ export class DataPlane {
 
   onBlockEnd(piece: number, begin: number, length: number, now: number): void {
     this.downloaded += length
-    const key = this.#keyOf(piece, begin)
-    const asked = this.#asked.get(key)
-    if (asked === undefined || asked.length !== length) return
-    this.#asked.delete(key)
+    const asked = this.#find(piece, begin, length)
+    // Asked for, or asked for again, while it arrived: it went nowhere, and its answer is yet to come.
+    if (asked === undefined || asked !== this.#arriving) return
+    this.#asked.delete(this.#keyOf(piece, begin))
     this.#options.handler.onBlock(asked, now - asked.sentAt)
   }
 
   onReject(payload: Uint8Array): void {
-    const block = blockOf(payload)
-    const key = this.#keyOf(block.piece, block.begin)
-    const asked = this.#asked.get(key)
-    if (asked === undefined || asked.length !== block.length) return
-    this.#asked.delete(key)
+    const { piece, begin, length } = blockOf(payload)
+    const asked = this.#find(piece, begin, length)
+    if (asked === undefined) return
+    this.#asked.delete(this.#keyOf(piece, begin))
     this.#options.handler.onReject(asked)
   }
 
@@ -152,6 +157,7 @@ export class DataPlane {
   setChoking(choking: boolean): void {
     this.#choking = choking
     if (!choking) return
+    this.#chokes++
     for (const block of this.#queue.splice(0)) this.#reject(block)
   }
 
@@ -162,7 +168,11 @@ export class DataPlane {
     if (block.length === 0 || block.length > REQUEST_BYTES) {
       throw protocolError(`a request of ${block.length} bytes`)
     }
-    if (this.#choking || !fits || this.#queue.length >= this.#options.requestsAtMost) {
+    const { outbox, requestsAtMost, sendBytesAtMost } = this.#options
+    if (outbox.pendingBytes > sendBytesAtMost + UNREAD_BYTES) {
+      throw protocolError('requests without reading what they bring')
+    }
+    if (this.#choking || !fits || this.#queue.length >= requestsAtMost) {
       return this.#reject(block)
     }
     this.#queue.push(block)
@@ -196,11 +206,13 @@ export class DataPlane {
 
   async #serveRun(): Promise<void> {
     const run = this.#takeRun()
+    const chokes = this.#chokes
     const first = run[0]
     const provider = this.#provider
     if (first !== undefined && provider !== undefined) {
       const bytes = await readRun(provider, run)
-      if (!this.#closed) this.#answer(run, bytes)
+      // A choke in between has told the peer already that nothing more comes.
+      if (!this.#closed) this.#answer(run, chokes === this.#chokes ? bytes : undefined)
     }
     this.#serving = false
     this.pump()
@@ -209,8 +221,7 @@ export class DataPlane {
   #answer(run: readonly BlockRequest[], bytes: Uint8Array | undefined): void {
     const begin = run[0]?.begin ?? 0
     for (const block of run) {
-      // A choke in between has told the peer already that nothing more comes.
-      if (bytes === undefined || this.#choking) {
+      if (bytes === undefined) {
         this.#reject(block)
         continue
       }
@@ -235,6 +246,13 @@ export class DataPlane {
     return this.#queue.splice(0, count)
   }
 
+  /** What a peer names need not begin where our blocks do, so the key alone proves nothing. */
+  #find(piece: number, begin: number, length: number): Outstanding | undefined {
+    const asked = this.#asked.get(this.#keyOf(piece, begin))
+    if (asked?.piece === piece && asked.begin === begin && asked.length === length) return asked
+    return undefined
+  }
+
   // Small integers wherever that is possible: they are much cheaper as keys than other numbers.
   #keyOf(piece: number, begin: number): number {
     return piece * this.#blocksPerPiece + (begin >>> 14)
@@ -253,10 +271,10 @@ async function readRun(
 ): Promise<Uint8Array | undefined> {
   const first = run[0] as BlockRequest
   const last = run.at(-1) as BlockRequest
-  const range = provider.pieceRange(first.piece)
-  if (range === undefined) return undefined
-  const start = range.start + first.begin
   try {
+    const range = provider.pieceRange(first.piece)
+    if (range === undefined) return undefined
+    const start = range.start + first.begin
     return await provider.read({ start, end: range.start + last.begin + last.length })
   } catch {
     // The provider has reported why; to the peer it is a block that we do not have.

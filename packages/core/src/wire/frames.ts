@@ -110,7 +110,7 @@ export class FrameReader {
     if (this.#filled < 4) return next
     this.#length = readUint32(this.#pending, 0)
     if (this.#length === 0) return this.#keepAlive(next)
-    if (this.#length > this.#limits.messageBytes) throw this.#tooLong()
+    if (this.#length > Math.max(this.#limits.messageBytes, SMALL_MESSAGE)) throw this.#tooLong()
     // The id decides what may follow: wait for it, where it lies beyond this chunk.
     if (next >= chunk.length) return this.#waitForId(next)
     return this.#beginMessage(chunk[next] as number, next)

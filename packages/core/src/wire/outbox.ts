@@ -32,6 +32,7 @@ export class Outbox {
 
   /** Takes over `bytes` unless they are few. */
   push(bytes: Uint8Array): void {
+    if (this.#closed) return
     if (bytes.length <= SMALL_BYTES) {
       const at = this.#room(bytes.length)
       this.#slab.set(bytes, at)
@@ -44,6 +45,7 @@ export class Outbox {
 
   /** A message of three numbers: request, cancel or reject. */
   pushNumbers(id: number, piece: number, begin: number, length: number): void {
+    if (this.#closed) return
     const at = this.#room(17)
     const slab = this.#slab
     slab.writeUInt32BE(13, at)
@@ -55,6 +57,7 @@ export class Outbox {
 
   /** A `piece` message. Takes over `block`. */
   pushBlock(piece: number, begin: number, block: Uint8Array): void {
+    if (this.#closed) return
     const at = this.#room(13)
     const slab = this.#slab
     slab.writeUInt32BE(9 + block.length, at)
@@ -71,7 +74,7 @@ export class Outbox {
     this.#scheduled = undefined
     this.#seal()
     const parts = this.#parts
-    if (parts.length === 0 || this.#closed) return
+    if (parts.length === 0) return
     this.#parts = []
     this.#partBytes = 0
     this.lastSentAt = performance.now()
@@ -84,7 +87,7 @@ export class Outbox {
     this.#socket.uncork()
   }
 
-  /** What still waits is dropped. */
+  /** What still waits is dropped, and so is what comes later. */
   close(): void {
     this.#closed = true
     if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)

@@ -26,6 +26,8 @@ export interface WireOptions {
 /** The shape of the torrent, against which indices are checked. */
 export interface WireShape {
   readonly pieceCount: number
+  /** Of all pieces but those at an end. */
+  readonly pieceLength: number
   pieceSize(piece: number): number
 }
 
@@ -56,7 +58,8 @@ export class Wire {
       outbox: this.#outbox,
       handler,
       requestsAtMost: limits.peerRequests,
-      sendBytesAtMost: limits.peerSendBytes,
+      // With less than twice the high-water mark waiting, no `drain` need come to go on after.
+      sendBytesAtMost: Math.max(limits.peerSendBytes, 2 * socket.writableHighWaterMark),
       hasFast: () => this.control.hasFast,
     })
     this.#frames = new FrameReader(this.#frameHandler(), limits)
@@ -81,7 +84,7 @@ export class Wire {
   /** From now on indices are checked; before (while metadata is missing) only their form is. */
   setShape(shape: WireShape): void {
     this.#shape = shape
-    if (shape.pieceCount > 0) this.data.setPieceLength(shape.pieceSize(0))
+    this.data.setPieceLength(shape.pieceLength)
   }
 
   /** Bytes from the socket; the caller's again on return. A broken protocol closes the connection. */
