@@ -94,7 +94,7 @@ function receive(port, bytes) {
       },
     }),
   )
-  wire.setShape({ pieceCount: bytes / PIECE, pieceSize: () => PIECE })
+  wire.setShape({ pieceCount: bytes / PIECE, pieceLength: PIECE, pieceSize: () => PIECE })
   wire.control.sendHandshake(infoHash, randomBytes(20), {})
   const finish = () => {
     const seconds = (performance.now() - start.time) / 1000

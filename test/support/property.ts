@@ -1,15 +1,18 @@
 import fc from 'fast-check'
 
 /**
- * How a property test runs: 100,000 cases from a seed that is printed, so that a failure can be run
- * again with `ISTHMUS_TEST_SEED=…` (fast-check's own failure message names the seed too).
- * `ISTHMUS_TEST_CASES` changes the number of cases.
+ * How a property test runs: 100,000 cases (or `cases`, where each is a whole story) from a seed that
+ * is printed, so that a failure can be run again with `ISTHMUS_TEST_SEED=…` (fast-check's own failure
+ * message names the seed too). `ISTHMUS_TEST_CASES` changes the number of cases.
  */
-export function propertyOptions(name: string): {
+export function propertyOptions(
+  name: string,
+  cases = 100_000,
+): {
   readonly numRuns: number
   readonly seed: number
 } {
-  const numRuns = readInteger('ISTHMUS_TEST_CASES') ?? 100_000
+  const numRuns = readInteger('ISTHMUS_TEST_CASES') ?? cases
   const seed = readInteger('ISTHMUS_TEST_SEED') ?? Math.floor(Math.random() * 2 ** 31)
   console.log(`property: ${name}: ${numRuns} cases, ISTHMUS_TEST_SEED=${seed}`)
   return { numRuns, seed }

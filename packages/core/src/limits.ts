@@ -46,6 +46,16 @@ export interface Limits {
   readonly halfOpen: number
   /** Known addresses per torrent that are not connected. @defaultValue 1_000 */
   readonly knownPeers: number
+  /**
+   * Peers of one torrent that are sent blocks at a time. Fewer give each of them more and make
+   * exchange fairer; more keep a fast line busy with slow peers. @defaultValue 20
+   */
+  readonly uploadSlots: number
+  /**
+   * Time between two looks at who deserves an upload slot, in ms. What BEP 3 says of 30 and 60
+   * seconds is 3 and 6 of it. @defaultValue 10_000
+   */
+  readonly chokeRoundMs: number
   /** Bytes received and held, not yet taken by a storage, in one client. @defaultValue 67_108_864 (64 MiB) */
   readonly memoryBytes: number
   /** Bytes of verified pieces kept in front of storages whose reads cost I/O or a hash, in one client. @defaultValue 33_554_432 (32 MiB) */
@@ -92,6 +102,8 @@ export const defaultLimits: Limits = Object.freeze({
   clientPeers: 500,
   halfOpen: 50,
   knownPeers: 1000,
+  uploadSlots: 20,
+  chokeRoundMs: 10_000,
   memoryBytes: 64 * MIB,
   cacheBytes: 32 * MIB,
   readaheadBytes: 32 * MIB,

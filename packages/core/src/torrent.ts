@@ -86,6 +86,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
       peerId: context.peerId,
       limits: context.limits,
       connections: context.connections,
+      guard: context.guard,
       port: context.port,
       random: context.random,
       handler: {
@@ -392,7 +393,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
         peers: this.#swarm.peers,
         handler: {
           onVerified: (piece) => this.#onVerified(piece),
-          onLost: (piece) => this.#arrivals.notify(piece),
+          onLost: (piece) => this.#onLost(piece),
           onComplete: () => this.#onComplete(),
           onLiar: (peer) => this.#swarm.ban(peer),
           expectsPeers: () => this.#swarm.expectsPeers,
@@ -430,6 +431,11 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
     this.#swarm.announcePiece(piece)
     this.#arrivals.notify(piece)
     this.emit('verified', piece)
+  }
+
+  #onLost(piece: number): void {
+    this.#swarm.announceLost(piece)
+    this.#arrivals.notify(piece)
   }
 
   #onComplete(): void {

@@ -14,7 +14,7 @@ export interface Placement {
 
 /** Holds what we know of torrents: their state, and which name belongs to which. */
 export const OWN_FOLDER = '.isthmus'
-const NAMESPACES_FOLDER = '.namespaces'
+export const NAMESPACES_FOLDER = '.namespaces'
 const MAX_CLAIM_BYTES = 64
 
 /**
@@ -49,7 +49,7 @@ async function namespaceRoot(directory: string, namespace: string): Promise<Root
 }
 
 /** Readable where it can be; the sign in front keeps clear of names that systems reserve. */
-function namespaceFolder(namespace: string): string {
+export function namespaceFolder(namespace: string): string {
   if (/^[a-z0-9_-]{1,64}$/.test(namespace)) return `+${namespace}`
   return createHash('sha256').update(namespace, 'utf16le').digest('hex')
 }

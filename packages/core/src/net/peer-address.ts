@@ -49,3 +49,10 @@ export function decodeCompactPeers(bytes: Uint8Array, family: 4 | 6): PeerAddres
   }
   return peers
 }
+
+/** An address and its port as {@link decodeCompactPeers} reads them: 6 bytes for IPv4, 18 for IPv6. */
+export function encodeCompactPeer({ host, port }: PeerAddress): Uint8Array {
+  const bytes = parseIpAddress(host)
+  if (bytes === undefined) throw new TypeError(`not an IP address: ${host}`)
+  return Uint8Array.of(...bytes, port >> 8, port & 0xff)
+}

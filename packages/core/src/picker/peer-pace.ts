@@ -7,6 +7,8 @@ export interface Pace {
   readonly roundTripMs: number
   /** Requests under way. */
   readonly outstanding: number
+  /** It lets us ask, and answers: nothing waits for a peer that does not. @defaultValue true */
+  readonly willing?: boolean | undefined
 }
 
 /** When one more block, asked for now, will be here: in how many ms. Undefined where nobody can tell. */

@@ -122,6 +122,11 @@ export class Picker<P extends object> {
     if (this.#peers.get(peer)?.set(piece) === true) this.#countPiece(piece, 1)
   }
 
+  /** It had the piece, and has it no more. */
+  peerLost(peer: P, piece: number): void {
+    if (this.#peers.get(peer)?.clear(piece) === true) this.#countPiece(piece, -1)
+  }
+
   peerHasAll(peer: P, pieces: Bitfield): void {
     const before = this.#peers.get(peer)
     if (before === undefined) return
@@ -262,6 +267,9 @@ export class Picker<P extends object> {
     if (has === undefined || room <= 0) return []
     const turn: Turn<P> = { peer, has, room, now, pace: this.#options.paceOf(peer), picked: [] }
     const { picked } = turn
+    // Who has not shown what it can is tried with little.
+    const untried = turn.pace.bytesPerSecond === undefined && this.#peers.size > 1
+    if (untried) turn.room = Math.min(room, UNTRIED_BLOCKS - turn.pace.outstanding)
     this.#pickLate(turn)
     if (picked.length < turn.room) this.#pickUrgent(turn)
     if (picked.length < turn.room) this.#pickStarted(turn)
@@ -273,11 +281,14 @@ export class Picker<P extends object> {
     return picked
   }
 
-  /** When a block that somebody waits for becomes late, so that `pick` may answer more than before. */
-  nextLateAt(): number {
+  /**
+   * When the next block that somebody waits for becomes late, so that `pick` may answer more than
+   * before. Those that were late before `now` have been looked at.
+   */
+  nextLateAt(now: number): number {
     let next = Number.POSITIVE_INFINITY
     for (const piece of this.#hedgedPieces()) {
-      next = Math.min(next, this.#started.get(piece)?.nextDueAt ?? next)
+      next = Math.min(next, this.#started.get(piece)?.nextDueAfter(now - LATE_MS) ?? next)
     }
     return next + LATE_MS
   }
@@ -288,20 +299,29 @@ export class Picker<P extends object> {
     swarm.update(this.#peers.keys(), this.#options.paceOf, now)
     const slow = swarm.isSlow(pace)
     const urgent = this.#urgentPieces()
-    // Who has not shown what it can is tried with little, and not with what is needed first.
-    const untried = pace.bytesPerSecond === undefined && this.#peers.size > 1
-    if (untried) turn.room = Math.min(turn.room, UNTRIED_BLOCKS - pace.outstanding)
+    // What is needed first is nothing to try somebody with.
+    const untried = pace.bytesPerSecond === undefined && swarm.isKnown
     let aheadBytes = 0
     for (const [index, piece] of urgent.entries()) {
       if (picked.length >= turn.room) return
-      if (untried && swarm.isKnown && index === 0 && urgent.length > 1) continue
-      if (slow) {
-        aheadBytes += this.#freeBytes(piece)
-        // The others would have it sooner: what is farther off is left for this one.
-        if ((arrivalMs(pace, picked.length + 1) ?? 0) > swarm.timeFor(aheadBytes)) continue
-      }
-      if (has.has(piece)) this.#take(piece, turn)
+      if (slow) aheadBytes += this.#freeBytes(piece)
+      if (!has.has(piece)) continue
+      // The others would have it sooner: what is farther off is left for this one.
+      const tooSlow = slow && (arrivalMs(pace, picked.length + 1) ?? 0) > swarm.timeFor(aheadBytes)
+      if ((tooSlow || (untried && index === 0)) && this.#othersSend(piece)) continue
+      this.#take(piece, turn)
     }
+  }
+
+  /** Whether a peer that is known to deliver, and not slowly, has the piece. */
+  #othersSend(piece: number): boolean {
+    for (const [other, has] of this.#peers) {
+      if (!has.has(piece)) continue
+      const pace = this.#options.paceOf(other)
+      const sends = pace.willing !== false && pace.bytesPerSecond !== undefined
+      if (sends && !this.#swarmPace.isSlow(pace)) return true
+    }
+    return false
   }
 
   #pickStarted(turn: Turn<P>): void {
@@ -316,9 +336,7 @@ export class Picker<P extends object> {
   #pickLate(turn: Turn<P>): void {
     const { peer, has, pace, now, picked } = turn
     if (this.#peers.size < 2) return
-    const arrival = arrivalMs(pace)
-    if (arrival === undefined) return
-    const dueAt = now + arrival
+    const dueAt = now + (arrivalMs(pace) ?? this.#options.hedgeMs)
     // Late already, or here twice as soon from this peer.
     const isBetter = (other: number) =>
       now > other + LATE_MS || (other - now > LATE_MS && dueAt - now < (other - now) / 2)

@@ -83,11 +83,12 @@ export class PieceBlocks<P> {
     return -1
   }
 
-  /** The earliest time at which a block that only one peer was asked for is due; Infinity without one. */
-  get nextDueAt(): number {
+  /** When the next block after `time` is due that only one peer was asked for; Infinity without one. */
+  nextDueAfter(time: number): number {
     let next = Number.POSITIVE_INFINITY
     for (let block = 0; block < this.blockCount; block++) {
-      if (this.#asked[block]?.length === 1) next = Math.min(next, this.#dueAt[block] as number)
+      const dueAt = this.#dueAt[block] as number
+      if (dueAt > time && this.#asked[block]?.length === 1) next = Math.min(next, dueAt)
     }
     return next
   }

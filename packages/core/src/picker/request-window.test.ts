@@ -127,6 +127,20 @@ describe('RequestWindow', () => {
     expect(window.size).toBe(1)
   })
 
+  test.each([250, 500])('fills a fast path to a peer that answers only every %i ms', (tickMs) => {
+    const window = new RequestWindow({ atMost: 500 })
+    const asked: number[] = []
+    const perTick: number[] = []
+    for (let now = 0; now < 20_000; now += tickMs / 5) {
+      if (now % tickMs === 0) {
+        perTick.push(asked.length)
+        for (const askedAt of asked.splice(0)) window.answered(now - askedAt + 1, now)
+      }
+      while (asked.length < window.size) asked.push(now)
+    }
+    expect(Math.max(...perTick.slice(-20))).toBeGreaterThan(400)
+  })
+
   test('a path that got longer is not mistaken for a queue for ever', () => {
     const window = new RequestWindow({ atMost: 500 })
     run(window, { roundTripMs: 10, bytesPerSecond: 100e6 }, 0, 2000)

@@ -4,7 +4,7 @@ import type { Pace } from './peer-pace.ts'
 const SLOW = 0.25
 const UPDATE_MS = 50
 
-/** How fast all peers together are, looked at anew now and then. */
+/** How fast all peers together are that can be asked, looked at anew now and then. */
 export class SwarmPace<P> {
   #bytesPerSecond = 0
   #fastest = 0
@@ -16,7 +16,8 @@ export class SwarmPace<P> {
     this.#bytesPerSecond = 0
     this.#fastest = 0
     for (const peer of peers) {
-      const rate = paceOf(peer).bytesPerSecond ?? 0
+      const { bytesPerSecond = 0, willing = true } = paceOf(peer)
+      const rate = willing ? bytesPerSecond : 0
       this.#bytesPerSecond += rate
       this.#fastest = Math.max(this.#fastest, rate)
     }

@@ -87,7 +87,8 @@ async function readChunk(
 }
 
 /** Readers of one storage share half of what it may hold; the other half is what they leave behind. */
-function readaheadOf({ transfer, limits, readerCount }: ReaderSource): number {
-  const share = transfer.store.capacityBytes / 2 / Math.max(1, readerCount())
+function readaheadOf(source: ReaderSource): number {
+  const { transfer, limits } = source
+  const share = transfer.store.capacityBytes / 2 / Math.max(1, source.readerCount())
   return Math.min(limits.readaheadBytes, limits.memoryBytes, share)
 }

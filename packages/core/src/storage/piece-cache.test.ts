@@ -106,7 +106,9 @@ describe('PieceCache', () => {
   test('a failure of who borrows comes through, and the bytes are used again', async () => {
     const cache = new PieceCache(1000)
     const bytes = piece(108, 1)
-    await expect(cache.lend(1, 0, bytes, () => Promise.reject(new Error('full')))).rejects.toThrow('full')
+    await expect(cache.lend(1, 0, bytes, () => Promise.reject(new Error('full')))).rejects.toThrow(
+      'full',
+    )
     await turn()
     expect(pooled(108, [bytes])).toEqual([bytes])
   })

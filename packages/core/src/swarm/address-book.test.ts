@@ -5,7 +5,7 @@ import { AddressBook, type KnownPeer } from './address-book.ts'
 const at = (port: number, host = '10.0.0.1'): PeerAddress => ({ host, port })
 const peerId = (fill: number) => new Uint8Array(20).fill(fill)
 
-function book({ knownAtMost = 100, random = () => 0.5 } = {}) {
+function book({ knownAtMost = 100, random = (): number => 0.5 } = {}) {
   return new AddressBook({ knownAtMost, random })
 }
 

@@ -9,6 +9,8 @@ export interface KnownPeer {
   failures: number
   /** Not before this time (`performance.now()`). */
   nextAt: number
+  /** It was sent away until then, for we had no use for each other. */
+  deferred: boolean
 }
 
 export interface AddressBookOptions {
@@ -50,7 +52,7 @@ export class AddressBook {
     const known = this.#peers.get(key)
     if (known !== undefined || this.#peers.size >= this.#options.knownAtMost) return false
     if (this.#banned.has(key)) return false
-    this.#peers.set(key, { key, address, state: 'idle', failures: 0, nextAt: 0 })
+    this.#peers.set(key, { key, address, state: 'idle', failures: 0, nextAt: 0, deferred: false })
     return true
   }
 
@@ -58,6 +60,13 @@ export class AddressBook {
   hurry(address: PeerAddress): void {
     const known = this.#peers.get(formatPeerAddress(address))
     if (known?.state === 'idle') known.nextAt = 0
+  }
+
+  /** Those that were sent away are of use again. */
+  hurryDeferred(): void {
+    for (const peer of this.#peers.values()) {
+      if (peer.state === 'idle' && peer.deferred) peer.nextAt = 0
+    }
   }
 
   /** The next address to try: the one that failed least. */
@@ -84,11 +93,15 @@ export class AddressBook {
     peer.state = 'connected'
   }
 
-  /** The connection ended, or never came about. `useful`: something came over it. */
+  /**
+   * The connection ended, or never came about. `useful`: something came over it. `waitMs`: it was
+   * sent away for so long.
+   */
   disconnected(peer: KnownPeer, now: number, useful: boolean, waitMs?: number): void {
     if (peer.state === 'banned') return
     peer.state = 'idle'
-    peer.failures = useful ? 0 : peer.failures + 1
+    peer.deferred = waitMs !== undefined
+    peer.failures = useful || peer.deferred ? 0 : peer.failures + 1
     const backOff = FIRST_RETRY_MS * 2 ** Math.min(16, Math.max(0, peer.failures - 1))
     const wait = waitMs ?? Math.min(LAST_RETRY_MS, backOff)
     // Spread, so that a swarm that broke together does not come back together.

@@ -46,7 +46,7 @@ class SpeakingPeer {
   }
 }
 
-function exchange({ metainfoBytes = 1_000_000 } = {}) {
+function exchange({ metainfoBytes = 2_000_000 } = {}) {
   const accepted: Uint8Array[] = []
   const metadata = new MetadataExchange({
     limits: createLimits({ metainfoBytes }),

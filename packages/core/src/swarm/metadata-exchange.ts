@@ -118,7 +118,7 @@ export class MetadataExchange {
       throw protocolError('a metadata piece that does not fit')
     }
     if (fetch.pieces[piece] !== undefined) return
-    fetch.pieces[piece] = data.slice()
+    fetch.pieces[piece] = new Uint8Array(data)
     fetch.missing--
     fetch.progressAt = performance.now()
     if (fetch.missing > 0) return this.#ask(peer, fetch)

@@ -7,7 +7,7 @@ import { type Pace, PeerPace } from '../picker/peer-pace.ts'
 import { RequestWindow } from '../picker/request-window.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
 import type { ExtendedHandshake } from '../wire/extended-handshake.ts'
-import type { BlockSink } from '../wire/frames.ts'
+import { type BlockSink, protocolError } from '../wire/frames.ts'
 import type { Handshake } from '../wire/handshake.ts'
 import { Wire, type WireHandler } from '../wire/wire.ts'
 import { RateMeter } from './rate-meter.ts'
@@ -42,7 +42,7 @@ export interface PeerOptions {
 }
 
 /** Extensions of BEP 10 that we speak. */
-export const EXTENSIONS: readonly string[] = ['ut_metadata']
+export const EXTENSIONS: readonly string[] = ['ut_metadata', 'ut_pex', 'lt_donthave', 'upload_only']
 
 /** One connected peer of a torrent, and what is known of it. */
 export class Peer implements WireHandler {
@@ -60,12 +60,20 @@ export class Peer implements WireHandler {
   sink: (BlockSink & { block: BlockRequest; scratch: boolean }) | undefined
   /** It has not answered for long: asked for one block at a time until it does. */
   snubbed = false
+  /** It wants nothing of anybody (BEP 21). */
+  uploadOnly = false
+  /** When a block last came, or, before the first one, when the connection opened (`performance.now()`). */
+  lastBlockAt = performance.now()
+  /** When it last choked us. */
+  #chokedAt = 0
   readonly #options: PeerOptions
   readonly #pace = new PeerPace()
   #handler: PeerHandler | undefined
   #timer: NodeJS.Timeout | undefined
   /** What was said about pieces while their number was unknown. */
-  #early: { all: boolean; bits: Uint8Array | undefined; haves: Set<number> } | undefined
+  #early:
+    | { all: boolean; bits: Uint8Array | undefined; haves: Set<number>; lost: Set<number> }
+    | undefined
 
   constructor(options: PeerOptions) {
     const { socket, address, incoming, limits } = options
@@ -82,9 +90,25 @@ export class Peer implements WireHandler {
     return this.handshake?.peerId
   }
 
+  /** Where it can be dialed, as far as we know. */
+  get listenAddress(): PeerAddress | undefined {
+    if (!this.incoming) return this.address
+    const port = this.extended?.port
+    return port === undefined ? undefined : { host: this.address.host, port }
+  }
+
   /** The peer has everything. */
   get isSeed(): boolean {
     return this.pieces?.isFull === true
+  }
+
+  /** Since when it has sent nothing of what we wait for; undefined where we wait for nothing. */
+  get silentSince(): number | undefined {
+    const { control, data } = this.wire
+    const { oldestRequestAt } = data
+    if (oldestRequestAt !== undefined) return Math.max(this.lastBlockAt, oldestRequestAt)
+    if (!control.amInterested || !control.peerChoking) return undefined
+    return Math.max(this.lastBlockAt, this.#chokedAt)
   }
 
   /** Blocks that may be asked for now. */
@@ -108,8 +132,21 @@ export class Peer implements WireHandler {
         : new Bitfield(pieceCount)
     if (pieces === undefined) return this.wire.close(badBitfield())
     for (const piece of early?.haves ?? []) pieces.set(piece)
+    for (const piece of early?.lost ?? []) pieces.clear(piece)
     this.pieces = pieces
     if (early !== undefined) this.#handler?.onPieces(this, undefined)
+  }
+
+  /** It has this piece no more (BEP 54). @returns whether it had it, as far as we knew. */
+  lost(piece: number): boolean {
+    if (this.pieces !== undefined) {
+      if (piece >= this.pieces.length) throw protocolError('a piece out of range')
+      return this.pieces.clear(piece)
+    }
+    const { haves, lost } = this.#earlyPieces()
+    haves.delete(piece)
+    if (piece < this.#options.limits.pieces && lost.size < EARLY_HAVES) lost.add(piece)
+    return false
   }
 
   /** How fast it is. */
@@ -118,6 +155,7 @@ export class Peer implements WireHandler {
       bytesPerSecond: this.#pace.bytesPerSecond,
       roundTripMs: this.window.roundTripMs ?? 0,
       outstanding: this.wire.data.outstanding,
+      willing: !this.snubbed && !this.wire.control.peerChoking,
     }
   }
 
@@ -159,6 +197,7 @@ export class Peer implements WireHandler {
   }
 
   onChoke(): void {
+    this.#chokedAt = this.wire.lastReceivedAt
     this.#handler?.onChoke(this)
   }
 
@@ -178,6 +217,7 @@ export class Peer implements WireHandler {
     if (this.pieces === undefined) {
       const { haves } = this.#earlyPieces()
       if (piece < this.#options.limits.pieces && haves.size < EARLY_HAVES) haves.add(piece)
+      this.#early?.lost.delete(piece)
     } else if (this.pieces.set(piece)) {
       this.#handler?.onPieces(this, piece)
     }
@@ -185,7 +225,8 @@ export class Peer implements WireHandler {
 
   onBitfield(bits: Uint8Array): void {
     if (this.pieces === undefined) {
-      this.#earlyPieces().bits = bits.slice()
+      // Not `slice`, which of a Buffer is a view.
+      this.#earlyPieces().bits = new Uint8Array(bits)
       return
     }
     const pieces = Bitfield.from(bits, this.pieces.length)
@@ -207,7 +248,10 @@ export class Peer implements WireHandler {
   onDhtPort(): void {}
 
   onExtendedHandshake(extended: ExtendedHandshake): void {
-    this.extended = extended
+    // It may come again, with what has changed.
+    const known = Object.entries(extended).filter(([, value]) => value !== undefined)
+    this.extended = { ...(this.extended ?? extended), ...Object.fromEntries(known) }
+    this.uploadOnly = extended.uploadOnly ?? this.uploadOnly
     const { peerRequests } = this.#options.limits
     this.window.limit(Math.min(peerRequests, extended.requestQueue ?? peerRequests))
     this.#handler?.onExtendedHandshake(this, extended)
@@ -227,6 +271,7 @@ export class Peer implements WireHandler {
     this.window.answered(waitedMs, now)
     this.#pace.answered(block.length, now)
     this.downloadRate.add(block.length, now)
+    this.lastBlockAt = now
     this.#handler?.onBlock(this, block)
     this.sink = undefined
   }
@@ -252,7 +297,7 @@ export class Peer implements WireHandler {
   }
 
   #earlyPieces() {
-    this.#early ??= { all: false, bits: undefined, haves: new Set() }
+    this.#early ??= { all: false, bits: undefined, haves: new Set(), lost: new Set() }
     return this.#early
   }
 

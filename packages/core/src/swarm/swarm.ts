@@ -4,14 +4,19 @@ import { IsthmusError, isIsthmusError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import { type TorrentId, wireInfoHash } from '../metainfo/info-hash.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
+import type { EgressGuard } from '../net/egress-guard.ts'
+import type { SeedingChoice } from '../picker/choker.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
 import type { BlockSink } from '../wire/frames.ts'
 import type { Handshake } from '../wire/handshake.ts'
+import { decodeDontHave } from '../wire/lt-donthave.ts'
 import { AddressBook, type KnownPeer } from './address-book.ts'
 import type { ConnectionLimits } from './connection-limits.ts'
 import { MetadataExchange } from './metadata-exchange.ts'
 import { Peer, type PeerHandler } from './peer.ts'
+import { PeerExchange } from './peer-exchange.ts'
 import { connectSocket } from './peer-sockets.ts'
+import { PieceNotices } from './piece-notices.ts'
 import { RateMeter } from './rate-meter.ts'
 import type { Transfer } from './transfer.ts'
 import { UploadSlots } from './upload-slots.ts'
@@ -31,9 +36,13 @@ export interface SwarmOptions {
   readonly peerId: Uint8Array
   readonly limits: Limits
   readonly connections: ConnectionLimits
+  /** Judges the addresses that peers name. */
+  readonly guard: EgressGuard
   /** Where we listen, told to peers; undefined while we do not. */
   readonly port: () => number | undefined
   readonly random: () => number
+  /** Whom a complete torrent prefers. @defaultValue 'round-robin' */
+  readonly seeding?: SeedingChoice | undefined
   readonly handler: SwarmHandler
 }
 
@@ -42,7 +51,6 @@ const KEEP_ALIVE_MS = 60_000
 const HOUSEKEEPING_MS = 1000
 /** Two seeds have nothing to say to each other. */
 const SEED_RETRY_MS = 30 * 60_000
-const UPLOAD_SLOTS = 20
 
 /** The peers of one torrent: whom we know, who is connected, who gets what. */
 export class Swarm implements PeerHandler {
@@ -52,7 +60,9 @@ export class Swarm implements PeerHandler {
   readonly #options: SwarmOptions
   readonly #book: AddressBook
   readonly #metadata: MetadataExchange
-  readonly #slots = new UploadSlots(UPLOAD_SLOTS)
+  readonly #slots: UploadSlots
+  readonly #exchange: PeerExchange
+  readonly #notices = new PieceNotices(this.peers)
   readonly #known = new Map<Peer, KnownPeer>()
   /** Dialed, its handshake still to come. */
   readonly #opening = new Set<Peer>()
@@ -71,6 +81,24 @@ export class Swarm implements PeerHandler {
       limits,
       accept: (info) => options.handler.onMetadata(info),
     })
+    this.#slots = new UploadSlots({
+      slots: limits.uploadSlots,
+      roundMs: limits.chokeRoundMs,
+      seeding: options.seeding,
+      random,
+      isSeeding: () => this.#isComplete,
+    })
+    this.#exchange = new PeerExchange({
+      guard: options.guard,
+      takenAtMost: Math.ceil(limits.knownPeers / 4),
+      random,
+      onAddresses: (addresses) => this.addAddresses(addresses),
+    })
+  }
+
+  /** We want nothing of anybody: we have it all. */
+  get #isComplete(): boolean {
+    return this.#transfer?.store.isComplete ?? false
   }
 
   get totals(): TransferTotals {
@@ -97,24 +125,31 @@ export class Swarm implements PeerHandler {
   setMetainfo(metainfo: Metainfo): void {
     this.#metainfo = metainfo
     this.#metadata.provide(metainfo.infoBytes)
+    if (!metainfo.private) return
+    for (const peer of [...this.peers, ...this.#opening]) peer.wire.control.withdraw('ut_pex')
   }
 
   /** From now on pieces move. */
   start(transfer: Transfer): void {
     this.#transfer = transfer
-    for (const peer of this.peers) {
-      this.#join(peer, transfer)
-      // It was told that we have nothing, when that was all we knew.
-      for (const piece of setBits(transfer.store.available)) peer.wire.control.have(piece)
-    }
+    for (const peer of this.peers) this.#join(peer, transfer)
+    this.#notices.start(transfer.store.available)
+    this.#notices.setUploadOnly(this.#isComplete)
     transfer.fillAll()
   }
 
   /** A piece came: everybody who may want it is told. */
   announcePiece(piece: number): void {
-    for (const peer of this.peers) {
-      if (peer.pieces?.has(piece) !== true) peer.wire.control.have(piece)
-    }
+    this.#notices.gained(piece)
+    this.#notices.setUploadOnly(this.#isComplete)
+  }
+
+  /** A piece is gone: peers are told so, and seeds are of use again. */
+  announceLost(piece: number): void {
+    if (!this.#notices.lost(piece)) return
+    this.#notices.setUploadOnly(this.#isComplete)
+    this.#book.hurryDeferred()
+    this.#connect()
   }
 
   /** A connection came in for this torrent. */
@@ -139,6 +174,7 @@ export class Swarm implements PeerHandler {
     this.#closed = true
     clearTimeout(this.#dialTimer)
     clearInterval(this.#housekeeping)
+    this.#slots.close()
     this.#options.connections.forget(this.#connectLater)
     for (const peer of [...this.peers, ...this.#opening]) peer.close()
   }
@@ -158,15 +194,26 @@ export class Swarm implements PeerHandler {
   }
 
   onExtendedHandshake(peer: Peer): void {
+    if (this.#isUseless(peer)) return peer.close()
     this.#metadata.onExtendedHandshake(peer)
   }
 
   onExtension(peer: Peer, name: string, payload: Uint8Array): void {
-    if (name === 'ut_metadata') this.#metadata.onMessage(peer, payload)
+    switch (name) {
+      case 'ut_metadata':
+        return this.#metadata.onMessage(peer, payload)
+      case 'ut_pex':
+        return this.#exchange.onMessage(peer, payload, peer.wire.lastReceivedAt)
+      case 'lt_donthave':
+        return this.#onDontHave(peer, decodeDontHave(payload))
+      case 'upload_only':
+        peer.uploadOnly = payload[0] !== undefined && payload[0] !== 0
+        if (this.#isUseless(peer)) peer.close()
+    }
   }
 
   onPieces(peer: Peer, piece: number | undefined): void {
-    if (peer.isSeed && this.#transfer?.store.isComplete) return peer.close()
+    if (this.#isUseless(peer)) return peer.close()
     this.#transfer?.onPieces(peer, piece)
   }
 
@@ -202,11 +249,12 @@ export class Swarm implements PeerHandler {
     this.#options.connections.closed()
     this.#slots.remove(peer)
     this.#metadata.removePeer(peer)
+    this.#exchange.removePeer(peer)
     const useful = peer.wire.data.downloaded > 0 || peer.wire.data.uploaded > 0
     const known = this.#known.get(peer)
     this.#known.delete(peer)
     if (known !== undefined) {
-      const wait = peer.isSeed && this.#transfer?.store.isComplete ? SEED_RETRY_MS : undefined
+      const wait = this.#isUseless(peer) ? SEED_RETRY_MS : undefined
       this.#book.disconnected(known, performance.now(), useful, wait)
     }
     if (this.peers.delete(peer)) {
@@ -260,10 +308,13 @@ export class Swarm implements PeerHandler {
 
   #shakeHands(peer: Peer): void {
     const port = this.#options.port()
+    // BEP 27: of a private torrent only trackers tell who else is there.
+    if (this.#metainfo?.private) peer.wire.control.withdraw('ut_pex')
     peer.wire.control.sendHandshake(wireInfoHash(this.#options.id), this.#options.peerId, {
       v: CLIENT_NAME,
       reqq: this.#options.limits.peerRequests,
       ...(port === undefined || peer.incoming ? {} : { p: port }),
+      ...(this.#isComplete ? { upload_only: 1 } : {}),
       ...(this.#metainfo === undefined ? {} : { metadata_size: this.#metainfo.infoBytes.length }),
     })
   }
@@ -318,10 +369,21 @@ export class Swarm implements PeerHandler {
       pieceRange: (piece) => transfer.pieceRange(piece),
       read: async (span) => {
         const bytes = await transfer.read(span)
-        this.uploadRate.add(bytes.length, performance.now())
+        const now = performance.now()
+        this.uploadRate.add(bytes.length, now)
+        peer.uploadRate.add(bytes.length, now)
         return bytes
       },
     })
+  }
+
+  /** Two that want nothing have nothing to say to each other (BEP 21). */
+  #isUseless(peer: Peer): boolean {
+    return this.#isComplete && (peer.isSeed || peer.uploadOnly)
+  }
+
+  #onDontHave(peer: Peer, piece: number): void {
+    if (peer.lost(piece)) this.#transfer?.onPeerLost(peer, piece)
   }
 
   // Now and then
@@ -340,8 +402,14 @@ export class Swarm implements PeerHandler {
   #keepHouse(now: number): void {
     const { limits } = this.#options
     this.#metadata.checkProgress(now - limits.requestMs)
+    if (!this.#metainfo?.private) this.#exchange.tell(this.peers, now)
     for (const peer of this.peers) {
       const { wire } = peer
+      // It was of use until we became complete.
+      if (this.#isUseless(peer)) {
+        peer.close()
+        continue
+      }
       if (now - wire.lastReceivedAt > limits.peerIdleMs) {
         peer.close(new IsthmusError('ISTHMUS_WIRE_TIMEOUT', 'the peer fell silent'))
         continue
@@ -356,8 +424,4 @@ export class Swarm implements PeerHandler {
       this.#transfer?.fill(peer)
     }
   }
-}
-
-function* setBits(bits: { readonly length: number; has(index: number): boolean }) {
-  for (let index = 0; index < bits.length; index++) if (bits.has(index)) yield index
 }

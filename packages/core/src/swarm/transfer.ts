@@ -161,6 +161,17 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     this.fill(peer)
   }
 
+  /** The peer has a piece no more: what it was asked of it is asked of others. */
+  onPeerLost(peer: Peer, piece: number): void {
+    this.#picker.peerLost(peer, piece)
+    for (const block of peer.wire.data.requests()) {
+      if (block.piece !== piece) continue
+      peer.cancel(block)
+      this.#picker.giveBack(peer, block)
+    }
+    this.fillAll()
+  }
+
   /** Where a block that begins to arrive belongs. */
   onBlockStart(peer: Peer, block: BlockRequest): BlockSink | undefined {
     const { piece, begin, length } = block
@@ -301,7 +312,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   /** Peers with nothing to do help out as soon as others are late. */
   #fillWhenLate(now: number): void {
     if (this.#lateTimer !== undefined) return
-    const at = this.#picker.nextLateAt()
+    const at = this.#picker.nextLateAt(now)
     if (at === Number.POSITIVE_INFINITY) return
     this.#lateTimer = setTimeout(
       () => {

@@ -23,13 +23,19 @@ declare module 'bittorrent-protocol' {
     readonly allowedFastSet: number[]
     readonly peerAllowedFastSet: number[]
     readonly peerExtendedMapping: Record<string, number>
+    readonly extendedMapping: Record<string, string>
+    readonly _extendedHandshakeSent?: boolean
     extendedHandshake: Record<string, unknown>
     _finished: boolean
     _push(data: Uint8Array): boolean | undefined
     _onHandshakeBuffer(buffer: Uint8Array): void
     _onMessage(buffer: Uint8Array): void
     use(extension: new (wire: Wire) => ExtensionHandler): void
-    handshake(infoHash: Uint8Array, peerId: Uint8Array, extensions: { dht?: boolean; fast?: boolean }): void
+    handshake(
+      infoHash: Uint8Array,
+      peerId: Uint8Array,
+      extensions: { dht?: boolean; fast?: boolean },
+    ): void
     keepAlive(): void
     choke(): void
     unchoke(): void

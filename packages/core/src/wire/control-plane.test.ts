@@ -225,13 +225,22 @@ describe('what the peer says', () => {
       [message(MessageId.haveNone), 'have none'],
     ] as const
     for (const [first, call] of sayings) {
-      for (const [second] of sayings) {
+      for (const [second] of sayings.slice(1)) {
         const { control, handler } = open({ role: 'outgoing', peer: both })
         receive(control, first)
         expectBroken(() => receive(control, second))
         expect(handler.calls).toEqual(['open', call])
       }
     }
+  })
+
+  test('a bitfield may stand for many haves later, but not come in floods', () => {
+    const bitfield = message(MessageId.bitfield, Buffer.of(0xf0, 0x80))
+    const { control, handler } = open({ role: 'outgoing', peer: both })
+    receive(control, message(MessageId.haveNone))
+    for (let count = 0; count < 100; count++) receive(control, bitfield)
+    expect(handler.calls).toHaveLength(102)
+    expectBroken(() => receive(control, bitfield))
   })
 
   test.each([
@@ -326,6 +335,29 @@ describe('extensions', () => {
     handler.onExtendedHandshake = () => void spoken.push(control.speaks('ut_metadata'))
     extendedHandshake(control, { m: { ut_metadata: 9 } })
     expect(spoken).toEqual([true])
+  })
+})
+
+describe('an extension that is withdrawn', () => {
+  test('before the handshake is not announced', () => {
+    const plane = new Plane()
+    plane.control.withdraw('ut_pex')
+    plane.send()
+    plane.receive()
+    const sent = Buffer.concat(plane.pushed).toString('latin1')
+    expect(sent).toContain('11:ut_metadatai1e')
+    expect(sent).not.toContain('ut_pex')
+    receive(plane.control, message(MessageId.extended, Buffer.of(2), Buffer.from('x')))
+    expect(plane.handler.calls).toEqual(['open'])
+  })
+
+  test('after it is switched off, and what comes of it is passed over', () => {
+    const { control, handler, sent } = open({ role: 'outgoing', peer: both })
+    control.withdraw('ut_pex')
+    const payload = Buffer.concat([Buffer.of(0), encodeBencode({ m: { ut_pex: 0 } })])
+    expect(sent().at(-1)).toEqual({ id: MessageId.extended, payload: payload.toString('hex') })
+    receive(control, message(MessageId.extended, Buffer.of(2), Buffer.from('x')))
+    expect(handler.calls).toEqual(['open'])
   })
 })
 

@@ -51,8 +51,9 @@ export class ControlPlane {
   readonly #wire: ProtocolWire
   readonly #handler: ControlHandler
   readonly #extensions: readonly string[]
-  /** A bitfield, have-all or have-none may come once. */
+  /** Have-all and have-none may come once, and first. */
   #presenceSaid = false
+  #bitfields = 0
   #handshakeSent = false
   #handshakeReceived = false
 
@@ -105,7 +106,11 @@ export class ControlPlane {
   }
 
   /** Writes our handshake; the extended one follows by itself where the peer speaks BEP 10. */
-  sendHandshake(infoHash: Uint8Array, peerId: Uint8Array, extended: Record<string, number | string>): void {
+  sendHandshake(
+    infoHash: Uint8Array,
+    peerId: Uint8Array,
+    extended: Record<string, number | string | Uint8Array>,
+  ): void {
     this.#wire.extendedHandshake = extended
     this.#wire.handshake(infoHash, peerId, { fast: true })
   }
@@ -154,6 +159,17 @@ export class ControlPlane {
     return (this.#wire.peerExtendedMapping[extension] ?? 0) > 0
   }
 
+  /**
+   * From now on we do not speak the extension: it is not announced, or, where it was, switched off.
+   * What comes of it nevertheless is passed over.
+   */
+  withdraw(extension: string): void {
+    const mapping = this.#wire.extendedMapping
+    for (const [id, name] of Object.entries(mapping)) if (name === extension) delete mapping[id]
+    if (this.#wire._extendedHandshakeSent)
+      this.#wire.extended(0, encodeBencode({ m: { [extension]: 0 } }))
+  }
+
   /** Nothing happens where the peer does not speak the extension. */
   sendExtension(name: string, payload: Uint8Array): void {
     if (this.speaks(name)) this.#wire.extended(name, payload)
@@ -167,7 +183,9 @@ export class ControlPlane {
     }
     switch (id) {
       case MessageId.bitfield:
-        this.#presenceOnce()
+        // Some clients send one later, instead of many haves; a flood of them would cost us more than it them.
+        if (++this.#bitfields > BITFIELDS_AT_MOST) throw protocolError('too many bitfields')
+        this.#presenceSaid = true
         // Its own copy would be rebuilt from these bytes on every call; ours is the one that counts.
         return this.#handler.onBitfield(payload)
       case MessageId.haveAll:
@@ -213,10 +231,12 @@ export class ControlPlane {
   }
 
   #presenceOnce(): void {
-    if (this.#presenceSaid) throw protocolError('a second bitfield')
+    if (this.#presenceSaid) throw protocolError('have-all or have-none after a bitfield')
     this.#presenceSaid = true
   }
 }
+
+const BITFIELDS_AT_MOST = 100
 
 const HANDSHAKE_NAME = Buffer.from('BitTorrent protocol', 'latin1')
 

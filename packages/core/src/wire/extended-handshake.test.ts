@@ -17,6 +17,7 @@ describe('an extended handshake', () => {
       reqq: 250,
       upload_only: 1,
       v: 'some client',
+      yourip: latin1('\xc0\x00\x02\x09'),
     })
     expect(handshake).toEqual({
       extensions: { ut_metadata: 3, ut_pex: 1, LT_metadata: 14, ut_holepunch: 0 },
@@ -24,6 +25,7 @@ describe('an extended handshake', () => {
       requestQueue: 250,
       port: 6881,
       uploadOnly: true,
+      yourAddress: '192.0.2.9',
     })
   })
 

@@ -1,4 +1,5 @@
 import { BencodeDict, type BencodeValue, decodeBencode } from '../metainfo/bencode.ts'
+import { formatIpAddress } from '../net/ip-address.ts'
 import { protocolError } from './frames.ts'
 
 /** What of a peer's extended handshake (BEP 10) we understand, checked. */
@@ -13,6 +14,8 @@ export interface ExtendedHandshake {
   readonly port?: number | undefined
   /** BEP 21. */
   readonly uploadOnly?: boolean | undefined
+  /** Our address, as the peer sees it; a hint, nothing more. */
+  readonly yourAddress?: string | undefined
 }
 
 const NAME = /^[a-zA-Z][a-zA-Z0-9_.-]{0,31}$/
@@ -36,6 +39,7 @@ export function decodeExtendedHandshake(payload: Uint8Array): ExtendedHandshake 
     requestQueue: positive(dictionary.get('reqq')),
     port: portOf(dictionary.get('p')),
     uploadOnly: dictionary.has('upload_only') ? dictionary.get('upload_only') === 1 : undefined,
+    yourAddress: addressOf(dictionary.get('yourip')),
   }
 }
 
@@ -46,7 +50,8 @@ function decodeDictionary(payload: Uint8Array): BencodeDict {
   } catch {
     throw protocolError('an extended handshake that is no bencode')
   }
-  if (!(value instanceof BencodeDict)) throw protocolError('an extended handshake without a dictionary')
+  if (!(value instanceof BencodeDict))
+    throw protocolError('an extended handshake without a dictionary')
   return value
 }
 
@@ -60,4 +65,9 @@ function positive(value: BencodeValue | undefined): number | undefined {
 
 function portOf(value: BencodeValue | undefined): number | undefined {
   return typeof value === 'number' && value > 0 && value < 65536 ? value : undefined
+}
+
+function addressOf(value: BencodeValue | undefined): string | undefined {
+  if (!(value instanceof Uint8Array)) return undefined
+  return value.length === 4 || value.length === 16 ? formatIpAddress(value) : undefined
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
@@ -227,6 +228,26 @@ describe('a block', () => {
     reader.push(message(7, uint32(1), uint32(0), Buffer.of(1, 2, 3, 4)))
     reader.push(message(7, uint32(1), uint32(4), Buffer.of(5, 6, 7, 8)))
     expect([...target]).toEqual([1, 2, 3, 4])
+  })
+
+  test('is let go of when it is complete, and when the reader ends', async () => {
+    const sinks: WeakRef<BlockSink>[] = []
+    const readers = [8, 5].map((sent) => {
+      const { reader } = open(limits, () => {
+        const sink = { target: new Uint8Array(8), offset: 0 }
+        sinks.push(new WeakRef(sink))
+        return sink
+      })
+      reader.push(pieceHead(8, 0, 0))
+      reader.push(new Uint8Array(sent))
+      return reader
+    })
+    readers[1]?.end()
+    // What a weak reference was made of stays until its turn is over.
+    await nextTurn()
+    collectGarbage()
+    expect(sinks.map((sink) => sink.deref())).toEqual([undefined, undefined])
+    readers[0]?.push(message(1))
   })
 
   test('of 17 KiB less its header is taken, a byte more is not', () => {
