@@ -37,6 +37,11 @@ export class RawPeer {
     return peer
   }
 
+  /** Its own. */
+  get port(): number {
+    return this.#socket.localPort ?? 0
+  }
+
   send(bytes: Uint8Array): void {
     this.#socket.write(bytes)
   }

@@ -14,6 +14,7 @@ const steps = [
   ['swarm'],
   ['reader'],
   ['torrent'],
+  ['session'],
   ['client'],
   ['bridge', 'folder', 'create', 'services'],
   ['conformance'],

@@ -6,8 +6,6 @@ import type { Settings } from './settings.ts'
 test.each<[Settings, string]>([
   [{ folder: '/somewhere' }, '--folder'],
   [{ trackerPort: 6969 }, '--tracker-port'],
-  [{ dht: true }, '--dht'],
-  [{ lsd: true }, '--lsd'],
   [{ internalUrl: 'http://a.example' }, '--internal-url'],
 ])('%j is refused by name', (settings, flag) => {
   expect(() => refuseUnsupported(settings)).toThrow(
@@ -21,6 +19,7 @@ test.each<[Settings, string]>([
 test.each<Settings>([
   {},
   { trackerPort: 0, dht: false, lsd: false },
+  { dht: true, lsd: true },
   { folder: sampleDirectory },
   { folder: `${sampleDirectory}/../sample/` },
 ])('%j turns off what is not there', (settings) => {

@@ -9,13 +9,11 @@ import { flagOf, type SettingName, type Settings, variableOf } from './settings.
  * @throws IsthmusError `ISTHMUS_CONFIG_UNSUPPORTED`
  */
 export function refuseUnsupported(settings: Settings): void {
-  const { folder, trackerPort = 0, dht, lsd, internalUrl } = settings
+  const { folder, trackerPort = 0, internalUrl } = settings
   if (folder !== undefined && resolve(folder) !== resolve(sampleDirectory)) {
     throw unsupported('folder', 'leave it away to serve the sample')
   }
   if (trackerPort !== 0) throw unsupported('trackerPort', 'off is all that it can be')
-  if (dht === true) throw unsupported('dht', 'false is all that it can be')
-  if (lsd === true) throw unsupported('lsd', 'false is all that it can be')
   if (internalUrl !== undefined) throw unsupported('internalUrl', 'leave it away')
 }
 

@@ -70,7 +70,14 @@ async function open(
   onClose: (closer: () => Promise<void> | void) => void,
   close: () => Promise<void>,
 ): Promise<RunningServer> {
-  const { host = '127.0.0.1', port, allowAddress = [], publicUrl } = settings
+  const {
+    host = '127.0.0.1',
+    port,
+    allowAddress = [],
+    publicUrl,
+    dht = true,
+    lsd = false,
+  } = settings
   const egress = new EgressGuard({ policy: new AddressPolicy({ allow: allowAddress }) })
   onClose(() => egress.close())
   const client = new Client({
@@ -79,10 +86,13 @@ async function open(
       settings.data === undefined ? undefined : new FileSession({ directory: settings.data }),
     egress,
     listen: { host: settings.torrentHost ?? '127.0.0.1', port: settings.torrentPort ?? 0 },
+    dht: dht && { host: settings.torrentHost },
+    lsd,
   })
   onClose(() => client.close())
   describePeers(await client.listen(), output)
   const sample = await openSample(client, output)
+  if (dht && settings.torrentHost === undefined) listenEverywhereOnceFound(client, output)
   await restoreSession(client, output)
   const handler = createHandler({
     ...{ client, authorize: allowAll, publicUrl },
@@ -111,6 +121,16 @@ function createStorage({ data, memory }: Settings, output: Output): Storage {
 
 function describePeers(address: PeerAddress | undefined, output: Output): void {
   if (address !== undefined) output(`peers: accepted at ${formatPeerAddress(address)}`)
+}
+
+/** Who finds us in the DHT comes from anywhere: not before there is a torrent to find us by. */
+function listenEverywhereOnceFound(client: Client, output: Output): void {
+  client.once('torrent', () => {
+    client.listenOn().then(
+      (address) => describePeers(address, output),
+      (error: unknown) => output(`peers: ${describeError(error)}`),
+    )
+  })
 }
 
 /** What `--data` was asked to keep in earlier runs. */

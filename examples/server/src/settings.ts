@@ -109,11 +109,17 @@ export const settingsHelp: Readonly<Record<SettingName, SettingHelp>> = {
   folder: { value: 'DIR', text: 'folder to serve (the sample that comes with the server)' },
   data: { value: 'DIR', text: 'keep what is downloaded here' },
   memory: { value: 'BYTES', text: 'keep it in so much memory instead (256MiB)' },
-  torrentHost: { value: 'HOST', text: 'where peers are accepted (127.0.0.1)' },
+  torrentHost: {
+    value: 'HOST',
+    text: 'where peers are accepted (127.0.0.1; everywhere once the DHT knows a torrent)',
+  },
   torrentPort: { value: 'N', text: 'their port (a free one)' },
   trackerPort: { value: 'N|off', text: 'not there yet (off)' },
-  dht: { value: 'true|false', text: 'not there yet (false)' },
-  lsd: { value: 'true|false', text: 'not there yet (false)' },
+  dht: {
+    value: 'true|false',
+    text: 'look for peers in the DHT, and be found there; never for the sample (true)',
+  },
+  lsd: { value: 'true|false', text: 'look for peers in the local network (false)' },
   allowAddress: {
     value: 'CIDR',
     text: 'let magnets, trackers and redirects lead to these private addresses; repeats',

@@ -315,13 +315,13 @@ describe('connections', () => {
     const theirs = first.get(source.infoHash) as Torrent
     mine.addPeers([addressOf(first)])
     theirs.addPeers([addressOf(second)])
-    await mine.ready()
-    await mine.download()
+    // Were both given up, they would not be dialed again for longer than this.
+    await mine.download({ signal: AbortSignal.timeout(1400) })
     await expect.poll(() => [first.peerCount, second.peerCount]).toEqual([1, 1])
   })
 
   test('whoever speaks of another torrent, or of nothing we know, is sent away', async () => {
-    const seed = await seeder(source)
+    const seed = await seeder(source, { limits: { handshakeMs: 300 } })
     const client = newClient()
     const torrent = await client.add(made(2).torrent, { peers: [addressOf(seed)] })
     await expect.poll(() => client.peerCount).toBe(0)
@@ -438,6 +438,7 @@ describe('sources of peers', () => {
     const discovery: Discovery = {
       async *find(id) {
         asked.push(id.v1 ?? '')
+        yield* []
       },
       announce: async (id) => void asked.push(id.v1 ?? ''),
       close: async () => {},
@@ -452,8 +453,8 @@ describe('sources of peers', () => {
 
   test('a source that fails is a warning', async () => {
     const discovery: Discovery = {
-      // biome-ignore lint/correctness/useYield: it fails before it finds anybody
       async *find() {
+        yield* []
         throw new Error('no network')
       },
       announce: async () => {},
@@ -482,9 +483,11 @@ describe('closing', () => {
 
   test('while it begins to listen leaves no listener', async () => {
     const client = newClient()
+    const listening = client.listen()
     const adding = client.add(source.torrent)
     await Promise.all([
       client.close(),
+      listening,
       expect(adding).rejects.toEqual(coded('ISTHMUS_CLIENT_CLOSED')),
     ])
     expect(client.address).toBeUndefined()
@@ -529,7 +532,8 @@ describe('closing', () => {
   test('leaves nothing that keeps a process alive', async () => {
     const tracker = endAfterTest(await startTracker())
     const seed = await seeder(source)
-    // What the test itself holds: its tracker and its seeder, connections to them apart.
+    // What the test itself holds: its tracker and its seeder, once that has nothing to hash.
+    await expect.poll(() => resources().MessagePort).toBeUndefined()
     const before = resources()
     const egress = new EgressGuard({ policy: new AddressPolicy({ allow: ['127.0.0.0/8'] }) })
     const client = new Client({ listen, egress })

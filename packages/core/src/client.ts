@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { DhtDiscovery, type DhtDiscoveryOptions } from './discovery/dht-discovery.ts'
 import type { Discovery, PeerAddress } from './discovery/discovery.ts'
+import { LsdDiscovery } from './discovery/lsd-discovery.ts'
 import { IsthmusError, isIsthmusError } from './errors.ts'
 import { Hasher } from './hash/hasher.ts'
 import { createLimits, type Limits } from './limits.ts'
@@ -8,6 +10,7 @@ import { parseInfoHash, type TorrentId, torrentIdOf, wireInfoHash } from './meta
 import { type Metainfo, parseMetainfo } from './metainfo/metainfo.ts'
 import { EgressGuard } from './net/egress-guard.ts'
 import { parsePeerAddress } from './net/peer-address.ts'
+import type { SeedingChoice } from './picker/choker.ts'
 import type { SessionStore } from './session.ts'
 import { SessionKeeper } from './session-keeper.ts'
 import type { AbortOptions } from './signal.ts'
@@ -16,13 +19,18 @@ import { PieceCache } from './storage/piece-cache.ts'
 import type { Storage } from './storage/storage.ts'
 import { ConnectionLimits } from './swarm/connection-limits.ts'
 import { MemoryBudget } from './swarm/memory-budget.ts'
+import { OwnAddress } from './swarm/own-address.ts'
 import { Peer } from './swarm/peer.ts'
 import { PeerListener } from './swarm/peer-sockets.ts'
+import { type Rates, SharedRates } from './swarm/rates.ts'
 import { Torrent } from './torrent.ts'
 import type { TorrentContext } from './torrent-context.ts'
 import { type ResolvedSource, resolveSource, type TorrentSource } from './torrent-source.ts'
 import { typedEventEmitter } from './typed-event-emitter.ts'
 import type { Handshake } from './wire/handshake.ts'
+import { obfuscatedHash } from './wire/mse-keys.ts'
+import { type ObfuscationSettings, payloadMethods } from './wire/obfuscation-policy.ts'
+import type { WireObfuscation } from './wire/wire.ts'
 
 export interface ListenOptions {
   /** Address to bind. @defaultValue all of the machine, IPv4 and IPv6 */
@@ -36,14 +44,24 @@ export interface ClientOptions {
   readonly storage?: Storage | undefined
   /** Replaces single limits. */
   readonly limits?: Partial<Limits> | undefined
+  /** What {@link Client.rates} begins with. @defaultValue nothing is limited */
+  readonly rates?: Partial<Rates> | undefined
+  /** Whom a complete torrent prefers, where more want something than `limits.uploadSlots`. @defaultValue 'round-robin' */
+  readonly seedingChoice?: SeedingChoice | undefined
   /** Where peers reach us; false: nowhere, we only connect out. */
   readonly listen?: ListenOptions | false | undefined
   /** Judges every address that a stranger names. @defaultValue the public internet only */
   readonly egress?: EgressGuard | undefined
   /** Whether trackers are asked. @defaultValue true */
   readonly trackers?: boolean | undefined
-  /** Sources of peers beside trackers. They stay the caller's: close them after the client. */
+  /** Takes part in the DHT (BEP 5) with its first torrent that is announced. @defaultValue it does not */
+  readonly dht?: DhtOptions | boolean | undefined
+  /** Looks for peers in the local network (BEP 14); the address policy does not concern them. @defaultValue false */
+  readonly lsd?: boolean | undefined
+  /** Other sources of peers beside trackers. They stay the caller's: close them after the client. */
   readonly discovery?: readonly Discovery[] | undefined
+  /** How connections to peers are hidden from networks (MSE). @defaultValue plain ones are dialed first, both kinds are taken */
+  readonly obfuscation?: ObfuscationSettings | undefined
   /** Keeps this client's torrents in a shared storage apart from others. @defaultValue '' */
   readonly namespace?: string | undefined
   /** Remembers the torrents that are added, for `restore`. @defaultValue nothing is remembered */
@@ -51,6 +69,12 @@ export interface ClientOptions {
   /** 20 bytes (BEP 20). @defaultValue random, beginning with `-IS0001-` */
   readonly peerId?: Uint8Array | undefined
 }
+
+/** How a client takes part in the DHT. */
+export type DhtOptions = Pick<
+  DhtDiscoveryOptions,
+  'host' | 'port' | 'bootstrap' | 'nodeId' | 'publicIp' | 'state' | 'readOnly'
+>
 
 export interface AddOptions extends AbortOptions {
   /** Peers to connect to, exempt from the address policy: the caller vouches for them. */
@@ -61,6 +85,8 @@ export interface AddOptions extends AbortOptions {
   readonly announce?: boolean | undefined
   /** Instead of the client's storage. */
   readonly storage?: Storage | undefined
+  /** What {@link Torrent.rates} begins with. @defaultValue nothing is limited */
+  readonly rates?: Partial<Rates> | undefined
 }
 
 export interface RemoveOptions {
@@ -81,6 +107,7 @@ export type ClientEvents = {
 /** Torrents that share a peer port, limits and a storage. */
 export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDisposable {
   readonly limits: Limits
+  readonly #rates = new SharedRates()
   readonly #storage: Storage
   readonly #namespace: string
   readonly #guard: EgressGuard
@@ -93,8 +120,13 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
   readonly #byHash = new Map<string, Torrent>()
   /** By the 20 bytes of its handshakes, in hex. */
   readonly #byHandshake = new Map<string, Torrent>()
+  /** The 20 bytes of its handshakes, by the hash that obfuscated connections name it by, in hex. */
+  readonly #byObfuscatedHash = new Map<string, Uint8Array>()
+  readonly #obfuscation: ObfuscationSettings
   readonly #torrents = new Set<Torrent>()
   readonly #session: SessionKeeper | undefined
+  readonly #dht: DhtDiscovery | undefined
+  readonly #lsd: LsdDiscovery | undefined
   readonly #removing = new Set<Promise<void>>()
   /** Came in, and said nothing yet. */
   readonly #unrouted = new Set<Peer>()
@@ -108,9 +140,12 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     const { storage = new MemoryStorage(), listen = {}, namespace = '', egress } = options
     const { discovery = [], trackers = true, peerId = createPeerId() } = options
     this.limits = createLimits(options.limits)
+    this.#rates.set(options.rates ?? {})
     if (peerId.length !== 20) throw new RangeError('a peer id has 20 bytes')
     this.#storage = storage
     this.#namespace = namespace
+    this.#obfuscation = options.obfuscation ?? {}
+    payloadMethods(this.#obfuscation)
     this.#guard = egress ?? new EgressGuard()
     this.#ownsGuard = egress === undefined
     this.#connections = new ConnectionLimits(this.limits)
@@ -122,6 +157,14 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       const onConnection = (socket: Socket, address: PeerAddress) => this.#accept(socket, address)
       this.#listener = new PeerListener({ ...listen, onConnection })
     }
+    const peerPort = () => this.#port
+    const onWarning = (error: IsthmusError) => this.emit('warning', error)
+    const { dht, lsd = false } = options
+    if (dht !== undefined && dht !== false) {
+      const chosen = dht === true ? {} : dht
+      this.#dht = new DhtDiscovery({ ...chosen, guard: this.#guard, peerPort, onWarning })
+    }
+    if (lsd) this.#lsd = new LsdDiscovery({ peerPort, onWarning })
     this.#context = {
       limits: this.limits,
       peerId,
@@ -130,15 +173,32 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       budget: new MemoryBudget(this.limits.memoryBytes),
       connections: this.#connections,
       guard: this.#guard,
-      discovery,
+      ownAddress: new OwnAddress(this.#guard.policy),
+      rates: this.#rates,
+      seedingChoice: options.seedingChoice,
+      discovery: this.#dht === undefined ? discovery : [this.#dht, ...discovery],
+      localDiscovery: this.#lsd === undefined ? [] : [this.#lsd],
+      dhtPort: () => this.#dht?.address?.port,
+      onDhtNode: (node) => this.#dht?.addNode(node),
       trackers,
       port: () => this.#port,
+      obfuscation: this.#obfuscation,
       random: Math.random,
     }
   }
 
+  /** How fast all torrents together may be. */
+  get rates(): Rates {
+    return this.#rates
+  }
+
   get torrents(): readonly Torrent[] {
     return [...this.#torrents]
+  }
+
+  /** Nodes of the DHT that we know; undefined where we take no part in it. */
+  get dhtNodes(): number | undefined {
+    return this.#dht?.nodes
   }
 
   /** Where peers reach us, once we listen. */
@@ -259,6 +319,17 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
   }
 
   /**
+   * Accepts peers at another address of the machine from now on, without one at all of them, under the same port where that is
+   * free there. Rejects like `listen`; connections stay in any case.
+   */
+  async listenOn(host?: string): Promise<PeerAddress | undefined> {
+    this.#assertOpen()
+    const address = await this.#listener?.moveTo(host)
+    this.#port = address?.port
+    return address
+  }
+
+  /**
    * Ends everything, tells trackers, and leaves nothing behind: no socket, timer, thread or file.
    * Rejects, once all else is closed, with what went wrong in a storage.
    */
@@ -283,7 +354,8 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       ...torrents.map((torrent) => torrent.close()),
       ...this.#removing,
     ])
-    await this.#hasher.close()
+    this.#rates.close()
+    await Promise.all([this.#dht?.close(), this.#lsd?.close(), this.#hasher.close()])
     if (this.#ownsGuard) await this.#guard.close()
     // Only once nothing is left behind.
     for (const result of closed) if (result.status === 'rejected') throw result.reason
@@ -304,6 +376,7 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       storage: options.storage ?? this.#storage,
       namespace: this.#namespace,
       announce: options.announce ?? true,
+      rates: options.rates,
     })
     this.#torrents.add(torrent)
     this.#remember(torrent)
@@ -317,12 +390,16 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
   #remember(torrent: Torrent): void {
     // A hybrid that came by one hash has the other one too once its metadata is there.
     for (const hash of hashesOf(torrent)) this.#byHash.set(hash, torrent)
-    this.#byHandshake.set(handshakeKey(wireInfoHash(torrent.id)), torrent)
+    const infoHash = wireInfoHash(torrent.id)
+    this.#byHandshake.set(handshakeKey(infoHash), torrent)
+    this.#byObfuscatedHash.set(handshakeKey(obfuscatedHash(infoHash)), infoHash)
   }
 
   #forget(torrent: Torrent): void {
     for (const hash of hashesOf(torrent)) this.#byHash.delete(hash)
-    this.#byHandshake.delete(handshakeKey(wireInfoHash(torrent.id)))
+    const infoHash = wireInfoHash(torrent.id)
+    this.#byHandshake.delete(handshakeKey(infoHash))
+    this.#byObfuscatedHash.delete(handshakeKey(obfuscatedHash(infoHash)))
   }
 
   #accept(socket: Socket, address: PeerAddress): void {
@@ -333,6 +410,7 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       address,
       incoming: true,
       limits: this.limits,
+      obfuscation: this.#answering(),
       route: (_, handshake) => this.#route(peer, handshake),
       onLost: () => {
         this.#unrouted.delete(peer)
@@ -343,8 +421,19 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     socket.on('data', (chunk: Uint8Array) => peer.wire.receive(chunk))
   }
 
+  /** How connections that come in may begin; plain ones alone need no layer. */
+  #answering(): WireObfuscation | undefined {
+    if (this.#obfuscation.policy === 'refuse') return undefined
+    const findInfoHash = (hash: Uint8Array) => this.#byObfuscatedHash.get(handshakeKey(hash))
+    return { role: 'respond', options: { ...this.#obfuscation, findInfoHash } }
+  }
+
   #route(peer: Peer, handshake: Handshake) {
-    const torrent = this.#byHandshake.get(handshakeKey(handshake.infoHash))
+    const key = handshakeKey(handshake.infoHash)
+    const hidden = peer.wire.obfuscatedInfoHash
+    // It must speak of the torrent that it proved to know.
+    if (hidden !== undefined && handshakeKey(hidden) !== key) return undefined
+    const torrent = this.#byHandshake.get(key)
     const handler = torrent?.accept(peer, handshake)
     if (handler !== undefined) this.#unrouted.delete(peer)
     return handler

@@ -4,9 +4,6 @@
  * @packageDocumentation
  */
 
-// What everything stands on
-export { type ErrorCode, IsthmusError, isIsthmusError } from './errors.ts'
-export { type AbortOptions, abortable, deadline } from './signal.ts'
 export {
   assertRange,
   type ByteRange,
@@ -15,8 +12,37 @@ export {
   type ReadPurpose,
   type Resource,
 } from './byte-source.ts'
+// The two nouns that a user holds
+export {
+  type AddOptions,
+  Client,
+  type ClientEvents,
+  type ClientOptions,
+  type DhtOptions,
+  type ListenOptions,
+  type RemoveOptions,
+} from './client.ts'
+export { DhtDiscovery, type DhtDiscoveryOptions } from './discovery/dht-discovery.ts'
+export type { DhtStateStore } from './discovery/dht-state.ts'
+// Discovery
+export type {
+  AnnounceEvent,
+  AnnounceOptions,
+  Discovery,
+  TransferTotals,
+} from './discovery/discovery.ts'
+export { LsdDiscovery, type LsdDiscoveryOptions } from './discovery/lsd-discovery.ts'
+export {
+  TrackerDiscovery,
+  type TrackerDiscoveryOptions,
+  type TrackerStatus,
+} from './discovery/tracker-discovery.ts'
+export type { Schedule } from './discovery/tracker-session.ts'
+// What everything stands on
+export { type ErrorCode, IsthmusError, isIsthmusError } from './errors.ts'
+// Folders
+export { FolderStorage, type FolderStorageOptions } from './folder/folder-storage.ts'
 export { createLimits, defaultLimits, type Limits } from './limits.ts'
-
 // Metainfo
 export {
   BencodeDict,
@@ -64,24 +90,29 @@ export {
   pieceHashV2,
 } from './metainfo/metainfo.ts'
 export { SafePath, safePath } from './metainfo/safe-path.ts'
-
 // Network
 export { AddressPolicy } from './net/address-policy.ts'
-export { EgressGuard, type EgressGuardOptions, type EgressTarget, type ResolveOptions } from './net/egress-guard.ts'
-export { fetchBytes, type FetchedBytes, type FetchOptions } from './net/fetch-bytes.ts'
+export {
+  EgressGuard,
+  type EgressGuardOptions,
+  type EgressTarget,
+  type ResolveOptions,
+} from './net/egress-guard.ts'
+export { type FetchedBytes, type FetchOptions, fetchBytes } from './net/fetch-bytes.ts'
 export { formatPeerAddress, type PeerAddress, parsePeerAddress } from './net/peer-address.ts'
-
-// The wire, for tools that talk to a single peer
-export type { ControlHandler } from './wire/control-plane.ts'
-export type { BlockHandler, BlockProvider, BlockRequest } from './wire/data-plane.ts'
-export type { ExtendedHandshake } from './wire/extended-handshake.ts'
-export type { BlockSink } from './wire/frames.ts'
-export type { Handshake } from './wire/handshake.ts'
-export { Wire, type WireHandler, type WireOptions, type WireShape } from './wire/wire.ts'
-
+export type { SeedingChoice } from './picker/choker.ts'
+export { TorrentFile } from './reader/torrent-file.ts'
+export type { SessionStore } from './session.ts'
+export { type AbortOptions, abortable, deadline } from './signal.ts'
 // Storage
 export { recyclePieceBuffer, takePieceBuffer } from './storage/buffer-pool.ts'
+// For those who write storages
+export { ByteCapacity } from './storage/byte-capacity.ts'
 export { MemoryStorage, type MemoryStorageOptions } from './storage/memory-storage.ts'
+export { OpenFiles } from './storage/open-files.ts'
+export { readFully, writeFully } from './storage/positioned-io.ts'
+export { readBuffer } from './storage/read-buffer.ts'
+export { isErrno, RootDirectory } from './storage/root-directory.ts'
 export type {
   PieceStorage,
   Storage,
@@ -89,40 +120,21 @@ export type {
   StorageOpenOptions,
   StorageState,
 } from './storage/storage.ts'
-
-// For those who write storages
-export { ByteCapacity } from './storage/byte-capacity.ts'
-export { OpenFiles } from './storage/open-files.ts'
-export { readFully, writeFully } from './storage/positioned-io.ts'
-export { readBuffer } from './storage/read-buffer.ts'
-export { isErrno, RootDirectory } from './storage/root-directory.ts'
 export { storageError } from './storage/storage-error.ts'
 export { WorkGate } from './storage/work-gate.ts'
 export { WrittenBytes } from './storage/written-bytes.ts'
-
-// Discovery
-export type {
-  AnnounceEvent,
-  AnnounceOptions,
-  Discovery,
-  TransferTotals,
-} from './discovery/discovery.ts'
-export type { Schedule } from './discovery/tracker-session.ts'
-export { TrackerDiscovery, type TrackerDiscoveryOptions, type TrackerStatus } from './discovery/tracker-discovery.ts'
-
-// The two nouns that a user holds
-export {
-  type AddOptions,
-  Client,
-  type ClientEvents,
-  type ClientOptions,
-  type ListenOptions,
-  type RemoveOptions,
-} from './client.ts'
-export type { SessionStore } from './session.ts'
-export { TorrentFile } from './reader/torrent-file.ts'
+export type { Rates } from './swarm/rates.ts'
 export { type DownloadOptions, Torrent, type TorrentEvents } from './torrent.ts'
 export type { ParsedTorrent, TorrentSource } from './torrent-source.ts'
-
-// Folders
-export { FolderStorage, type FolderStorageOptions } from './folder/folder-storage.ts'
+// The wire, for tools that talk to a single peer
+export type { ControlHandler } from './wire/control-plane.ts'
+export type { BlockHandler, BlockProvider, BlockRequest } from './wire/data-plane.ts'
+export type { ExtendedHandshake } from './wire/extended-handshake.ts'
+export type { BlockSink } from './wire/frames.ts'
+export type { Handshake } from './wire/handshake.ts'
+export type {
+  ObfuscationMethod,
+  ObfuscationPolicy,
+  ObfuscationSettings,
+} from './wire/obfuscation-policy.ts'
+export { Wire, type WireHandler, type WireOptions, type WireShape } from './wire/wire.ts'

@@ -23,6 +23,8 @@ export class TorrentSources {
   readonly #options: TorrentSourcesOptions
   readonly #trackers: TrackerDiscovery
   readonly #ended = new AbortController()
+  /** Aborted where it turns out that the torrent is private. */
+  readonly #public = new AbortController()
   readonly #finding: Promise<void>[] = []
   /** BEP 27: a private torrent's peers come from its trackers alone. */
   #private = false
@@ -64,6 +66,16 @@ export class TorrentSources {
     }
   }
 
+  /** The metadata came, and says that the torrent is private: all sources but its trackers forget it. */
+  restrict(): void {
+    if (this.#private) return
+    const others = this.#others
+    this.#private = true
+    this.#public.abort()
+    if (!this.#started) return
+    for (const source of others) void this.#announce(source, 'stopped')
+  }
+
   completed(): void {
     if (!this.#started) return
     for (const source of this.#sources) void this.#announce(source, 'completed')
@@ -80,14 +92,21 @@ export class TorrentSources {
   }
 
   get #sources(): readonly Discovery[] {
-    return this.#private ? [this.#trackers] : [this.#trackers, ...this.#options.context.discovery]
+    return [this.#trackers, ...this.#others]
+  }
+
+  get #others(): readonly Discovery[] {
+    const { discovery, localDiscovery } = this.#options.context
+    return this.#private ? [] : [...discovery, ...localDiscovery]
   }
 
   async #find(source: Discovery): Promise<void> {
     const { id, context, onPeers } = this.#options
+    const isLocal = context.localDiscovery.includes(source)
+    const ends = [this.#ended.signal, ...(source === this.#trackers ? [] : [this.#public.signal])]
     try {
-      for await (const address of source.find(id, { signal: this.#ended.signal })) {
-        if (context.guard.allowsPeer(address)) onPeers([address])
+      for await (const address of source.find(id, { signal: AbortSignal.any(ends) })) {
+        if (isLocal || context.guard.allowsPeer(address)) onPeers([address])
       }
     } catch (error) {
       this.#warn(error)

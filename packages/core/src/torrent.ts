@@ -13,6 +13,7 @@ import { TorrentFile } from './reader/torrent-file.ts'
 import { type AbortOptions, abortable } from './signal.ts'
 import type { Storage } from './storage/storage.ts'
 import type { Peer, PeerHandler } from './swarm/peer.ts'
+import { type Rates, SharedRates } from './swarm/rates.ts'
 import { Swarm } from './swarm/swarm.ts'
 import { Transfer } from './swarm/transfer.ts'
 import type { TorrentContext } from './torrent-context.ts'
@@ -52,6 +53,7 @@ export interface TorrentInit {
   readonly namespace: string
   /** Whether the sources of peers are asked. */
   readonly announce: boolean
+  readonly rates?: Partial<Rates> | undefined
 }
 
 /** One torrent of a client: its files as bytes to read, its peers, its progress. */
@@ -59,6 +61,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
   readonly id: TorrentId
   readonly #context: TorrentContext
   readonly #init: TorrentInit
+  readonly #rates: SharedRates
   readonly #swarm: Swarm
   readonly #sources: TorrentSources
   readonly #arrivals = new PieceArrivals()
@@ -81,14 +84,22 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
     this.#context = context
     this.#init = init
     const warn = (error: IsthmusError) => this.#warn(error)
+    this.#rates = new SharedRates(context.rates)
+    this.#rates.set(init.rates ?? {})
     this.#swarm = new Swarm({
       id: init.id,
       peerId: context.peerId,
       limits: context.limits,
       connections: context.connections,
       guard: context.guard,
+      ownAddress: context.ownAddress,
+      rates: this.#rates,
+      seeding: context.seedingChoice,
       port: context.port,
       random: context.random,
+      obfuscation: context.obfuscation,
+      dhtPort: context.dhtPort,
+      onDhtNode: context.onDhtNode,
       handler: {
         onMetadata: (info) => this.#onMetadata(info),
         onPeer: (peer) => this.emit('peer', peer.address),
@@ -164,6 +175,11 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
 
   get isClosed(): boolean {
     return this.#closed !== undefined
+  }
+
+  /** How fast this torrent may be; those of the client hold beside it. */
+  get rates(): Rates {
+    return this.#rates
   }
 
   /** Connected peers. */
@@ -327,6 +343,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
     this.#rejectReady(reason)
     this.#arrivals.close(reason)
     this.#swarm.close()
+    this.#rates.close()
     const goodbye = this.#sources.close()
     try {
       await this.#opening
@@ -365,6 +382,7 @@ export class Torrent extends typedEventEmitter<TorrentEvents>() implements Async
   #setMetainfo(metainfo: Metainfo): void {
     if (this.#metainfo !== undefined || this.isClosed) return
     this.#metainfo = metainfo
+    if (metainfo.private) this.#sources.restrict()
     this.#swarm.setMetainfo(metainfo)
     this.#opening = this.#open(metainfo).catch((error: unknown) => {
       const failure = isIsthmusError(error)

@@ -4,12 +4,15 @@ import { hasPlace, type PieceFile, urgencyOf } from './piece-file.ts'
 /**
  * The bytes on disk of a whole cache. Places for what open torrents write are core's to give and to
  * take back (`capacity`); whatever else is there, of earlier runs and of torrents that were closed, is
- * spare: it stays for as long as nobody needs its room.
+ * spare: it stays for as long as nobody needs its room. The cap holds whatever others do: where more is
+ * written than there are places for, what has a place goes too.
  */
 export class CacheSpace {
   readonly capacity: ByteCapacity
   /** Least recently used first. */
   readonly #spare = new Set<PieceFile>()
+  /** Least recently used first. */
+  readonly #placed = new Set<PieceFile>()
   readonly #leaving = new Map<PieceFile, Promise<void>>()
   #bytes = 0
   #leavingBytes = 0
@@ -35,19 +38,19 @@ export class CacheSpace {
     const others = [...this.#leaving.values()]
     const victims: Promise<void>[] = []
     while (this.#bytes - this.#leavingBytes > this.capacity.maxBytes) {
-      const victim = this.#victim()
-      // All that is left has its place: then no more than the capacity is there, as the places say.
+      const victim = leastNeeded(this.#spare) ?? leastNeeded(this.#placed)
+      // A piece larger than the cap.
       if (victim === undefined) break
       victims.push(victim.folder.remove(victim))
     }
     await this.#gone(bytes, victims, others)
   }
 
-  /** Throws out spare pieces of `bytes` altogether, where there are any. @returns whether it did. */
+  /** Throws out spare pieces, and no others, of `bytes` altogether, where there are any. @returns whether it did. */
   async yield(bytes: number): Promise<boolean> {
     const victims: Promise<void>[] = []
     for (let freed = 0; freed < bytes; ) {
-      const victim = this.#victim()
+      const victim = leastNeeded(this.#spare)
       if (victim === undefined) break
       freed += victim.mark.size
       victims.push(victim.folder.remove(victim))
@@ -64,6 +67,7 @@ export class CacheSpace {
   touch(file: PieceFile): void {
     file.lastUsed = this.now()
     if (this.#spare.delete(file)) this.#spare.add(file)
+    else if (this.#placed.delete(file)) this.#placed.add(file)
   }
 
   /** A time later than all that it answered before. */
@@ -74,14 +78,17 @@ export class CacheSpace {
 
   /** Who holds the file changed. The first call for a file must be in the order of use. */
   settle(file: PieceFile): void {
-    if (hasPlace(file)) this.#spare.delete(file)
-    else this.#spare.add(file)
+    const isPlaced = hasPlace(file)
+    const [to, from] = isPlaced ? [this.#placed, this.#spare] : [this.#spare, this.#placed]
+    from.delete(file)
+    to.add(file)
   }
 
   /** The file is no piece any more; its bytes count until `gone` resolves. */
   leave(file: PieceFile, gone: Promise<void>): void {
     const { size } = file.mark
     this.#spare.delete(file)
+    this.#placed.delete(file)
     this.#leavingBytes += size
     const leaving = gone
       .then(() => {
@@ -109,18 +116,18 @@ export class CacheSpace {
       throw error
     }
   }
+}
 
-  /** The least recently used that nobody will read soon; where all will be read, what is read last. */
-  #victim(): PieceFile | undefined {
-    let last: PieceFile | undefined
-    let lastUrgency = -1
-    for (const file of this.#spare) {
-      const urgency = urgencyOf(file)
-      if (urgency === undefined) return file
-      if (urgency <= lastUrgency) continue
-      last = file
-      lastUrgency = urgency
-    }
-    return last
+/** The first that nobody will read soon; where all will be read, what is read last. */
+function leastNeeded(files: Iterable<PieceFile>): PieceFile | undefined {
+  let last: PieceFile | undefined
+  let lastUrgency = -1
+  for (const file of files) {
+    const urgency = urgencyOf(file)
+    if (urgency === undefined) return file
+    if (urgency <= lastUrgency) continue
+    last = file
+    lastUrgency = urgency
   }
+  return last
 }

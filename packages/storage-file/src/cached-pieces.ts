@@ -85,22 +85,15 @@ export class CachedPieces implements PieceStorage {
     options: AbortOptions & { readonly into?: Uint8Array | undefined } = {},
   ): Promise<Uint8Array> {
     return this.#gate.enter(options, async () => {
-      const layout = this.#layout
-      const bytes = readBuffer(span, layout.length, options.into)
-      if (!this.#seen.written.has(span)) throw this.#missing(span)
-      const pieces = layout.piecesOf(span)
-      let offset = span.start
-      for (let piece = pieces.start; piece < pieces.end; piece++) {
-        options.signal?.throwIfAborted()
-        const range = layout.pieceRange(piece)
-        const end = Math.max(offset, Math.min(span.end, range.end))
-        const part = bytes.subarray(offset - span.start, end - span.start)
-        await this.#readPart(piece, { start: offset, end }, part)
-        // Behind the last piece of a file may be a gap (BEP 52).
-        offset = Math.min(span.end, range.start + layout.pieceLength)
-        bytes.fill(0, end - span.start, offset - span.start)
+      const bytes = readBuffer(span, this.#layout.length, options.into)
+      try {
+        await this.#read(span, bytes, options.signal)
+        return bytes
+      } catch (error) {
+        // Whoever asked takes all of it for lost, and gives its places away.
+        if (options.signal?.aborted !== true) this.#losePlaces(span)
+        throw error
       }
-      return bytes
     })
   }
 
@@ -201,6 +194,31 @@ export class CachedPieces implements PieceStorage {
   readonly #isBusy = (piece: number): boolean =>
     this.#parts.has(piece) || this.#turns.settled(piece) !== undefined
 
+  async #read(span: ByteRange, bytes: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    const layout = this.#layout
+    if (!this.#seen.written.has(span)) throw this.#missing(span)
+    const pieces = layout.piecesOf(span)
+    let offset = span.start
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      signal?.throwIfAborted()
+      const range = layout.pieceRange(piece)
+      const end = Math.max(offset, Math.min(span.end, range.end))
+      const part = bytes.subarray(offset - span.start, end - span.start)
+      await this.#readPart(piece, { start: offset, end }, part)
+      // Behind the last piece of a file may be a gap (BEP 52).
+      offset = Math.min(span.end, range.start + layout.pieceLength)
+      bytes.fill(0, end - span.start, offset - span.start)
+    }
+  }
+
+  #losePlaces(span: ByteRange): void {
+    const pieces = this.#layout.piecesOf(span)
+    for (let piece = pieces.start; piece < pieces.end; piece++) {
+      const holder = this.#seen.get(piece)
+      if (holder !== undefined) this.#seen.losePlace(holder)
+    }
+  }
+
   async #readPart(piece: number, span: ByteRange, bytes: Uint8Array): Promise<void> {
     await this.#turns.settled(piece)
     if (!this.#seen.written.has(span)) throw this.#missing(span)
@@ -221,23 +239,13 @@ export class CachedPieces implements PieceStorage {
     }
     if (holder !== undefined) {
       const { file } = holder
-      if (await this.#readFile(holder, bytes, position)) return true
+      if (await this.#folder.read(file, bytes, position)) return true
       if (this.#seen.get(piece)?.file === file) this.#seen.lost(piece)
       return false
     }
     // Padding.
     bytes.fill(0)
     return true
-  }
-
-  async #readFile(holder: PieceHolder, bytes: Uint8Array, position: number): Promise<boolean> {
-    try {
-      return await this.#folder.read(holder.file, bytes, position)
-    } catch (error) {
-      // Whoever asked takes it for lost, and gives its place away.
-      this.#seen.losePlace(holder)
-      throw error
-    }
   }
 
   async #writePart(piece: number, span: ByteRange, bytes: Uint8Array): Promise<void> {

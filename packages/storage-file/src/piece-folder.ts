@@ -160,15 +160,16 @@ export class PieceFolder {
 
   /** Puts what was committed on the medium, then says so in the index. */
   async sync(): Promise<void> {
-    const batch = [...this.#unsynced]
     try {
-      const synced: PieceFile[] = []
-      for (const file of batch) if (await this.#syncFile(file)) synced.push(file)
-      for (const shard of new Set(synced.map(({ name }) => shardOf(name)))) {
-        await syncDirectory(this.root.pathOf([shard]))
-      }
-      if (this.#newShards) await this.#syncShards()
-      await this.#record(synced.filter((file) => this.#isThere(file)))
+      await this.#withDescriptors(async () => {
+        const synced: PieceFile[] = []
+        for (const file of [...this.#unsynced]) if (await this.#syncFile(file)) synced.push(file)
+        for (const shard of new Set(synced.map(({ name }) => shardOf(name)))) {
+          await syncDirectory(this.root.pathOf([shard]))
+        }
+        if (this.#newShards) await this.#syncShards()
+        await this.#record(synced.filter((file) => this.#isThere(file)))
+      })
     } catch (error) {
       throw storageError(error, 'syncing pieces')
     }
@@ -178,10 +179,21 @@ export class PieceFolder {
   async saveOrder(): Promise<void> {
     if (!this.#stale) return
     try {
-      await this.#index.rewrite(this.#entries())
+      await this.#withDescriptors(() => this.#index.rewrite(this.#entries()))
       this.#stale = false
     } catch (error) {
       throw storageError(error, 'saving the index of pieces')
+    }
+  }
+
+  /** Where the process has no descriptor left, gives ours back, and tries once more. */
+  async #withDescriptors(work: () => Promise<void>): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      if (!isErrno(error, 'EMFILE', 'ENFILE')) throw error
+      await this.openFiles.close(this.#files.values())
+      await work()
     }
   }
 

@@ -30,10 +30,11 @@ export class HashThread {
     // Source text, not a file: it survives every bundler, and needs no loader when run from TypeScript.
     // Flags of the program are not for it: `--input-type` would change what the text means.
     this.#worker = new Worker(THREAD_SOURCE, { eval: true, stdin: false, execArgv: [] })
-    this.#worker.unref()
     this.#worker.on('message', (digests: Uint8Array[]) => this.#onDigests(digests))
     this.#worker.on('error', (cause) => this.#fail(cause))
     this.#worker.on('exit', () => this.#fail(undefined))
+    // Last: to listen to its messages would hold the process again.
+    this.#worker.unref()
   }
 
   /** It has answered before. */

@@ -29,13 +29,21 @@ export class PeerPace {
   #since = 0
   #bytes = 0
   #busy = false
+  /** When it was first asked for something since it last sent anything. */
+  #askedAt: number | undefined
 
   get bytesPerSecond(): number | undefined {
     return this.#bytesPerSecond
   }
 
+  /** How long it has sent nothing although it was asked, in ms, also where that was taken back meanwhile. */
+  silentMs(now: number): number {
+    return this.#askedAt === undefined ? 0 : now - this.#askedAt
+  }
+
   /** It was asked for something; `idle`: it owed us nothing before. */
   asked(now: number, idle: boolean): void {
+    this.#askedAt ??= now
     if (!idle && this.#busy) return
     this.#busy = true
     this.#since = now
@@ -44,6 +52,7 @@ export class PeerPace {
 
   /** A block came. */
   answered(bytes: number, now: number): void {
+    this.#askedAt = undefined
     this.#bytes += bytes
     const ms = now - this.#since
     const first = this.#bytesPerSecond === undefined

@@ -270,14 +270,18 @@ export class Picker<P extends object> {
     // Who has not shown what it can is tried with little.
     const untried = turn.pace.bytesPerSecond === undefined && this.#peers.size > 1
     if (untried) turn.room = Math.min(room, UNTRIED_BLOCKS - turn.pace.outstanding)
-    this.#pickLate(turn)
-    if (picked.length < turn.room) this.#pickUrgent(turn)
+    if (this.#windows.size > 0) {
+      this.#pickLate(turn, this.#nextPieces())
+      if (picked.length < turn.room) this.#pickUrgent(turn)
+    }
     if (picked.length < turn.room) this.#pickStarted(turn)
     while (picked.length < turn.room) {
       const piece = this.#rarest(turn)
       if (piece === -1) break
       if (this.#take(piece, turn) === 0) break
     }
+    // End game: nothing of a download is free any more.
+    if (picked.length === 0) this.#pickLate(turn, this.#wantedPieces())
     return picked
   }
 
@@ -287,36 +291,46 @@ export class Picker<P extends object> {
    */
   nextLateAt(now: number): number {
     let next = Number.POSITIVE_INFINITY
-    for (const piece of this.#hedgedPieces()) {
+    for (const piece of this.#windows.size > 0 ? this.#nextPieces() : this.#wantedPieces()) {
       next = Math.min(next, this.#started.get(piece)?.nextDueAfter(now - LATE_MS) ?? next)
     }
     return next + LATE_MS
   }
 
   #pickUrgent(turn: Turn<P>): void {
-    const { has, picked, pace, now } = turn
+    const { has, picked, now } = turn
     const swarm = this.#swarmPace
-    swarm.update(this.#peers.keys(), this.#options.paceOf, now)
-    const slow = swarm.isSlow(pace)
-    const urgent = this.#urgentPieces()
-    // What is needed first is nothing to try somebody with.
-    const untried = pace.bytesPerSecond === undefined && swarm.isKnown
+    if (this.#peers.size > 1) swarm.update(this.#peers.keys(), this.#options.paceOf, now)
     let aheadBytes = 0
-    for (const [index, piece] of urgent.entries()) {
+    for (const [index, piece] of this.#urgentPieces().entries()) {
       if (picked.length >= turn.room) return
-      if (slow) aheadBytes += this.#freeBytes(piece)
+      aheadBytes += this.#freeBytes(piece)
       if (!has.has(piece)) continue
-      // The others would have it sooner: what is farther off is left for this one.
-      const tooSlow = slow && (arrivalMs(pace, picked.length + 1) ?? 0) > swarm.timeFor(aheadBytes)
-      if ((tooSlow || (untried && index === 0)) && this.#othersSend(piece)) continue
-      this.#take(piece, turn)
+      const fits = this.#peers.size === 1 ? turn.room : this.#blocksInTime(turn, aheadBytes, index)
+      if (fits >= turn.room - picked.length) this.#take(piece, turn)
+      else if (this.#isSource(turn.peer, piece) || !this.#othersSend(turn.peer, piece)) {
+        this.#take(piece, turn)
+      } else if (fits > 0) {
+        // A piece of one source alone is its whole.
+        this.#take(piece, turn, this.#soleSources.has(piece) ? undefined : fits)
+      }
     }
   }
 
-  /** Whether a peer that is known to deliver, and not slowly, has the piece. */
-  #othersSend(piece: number): boolean {
+  /** How many blocks would come from this peer no later than from all together; what is farther off is left for it. */
+  #blocksInTime({ pace, picked }: Turn<P>, aheadBytes: number, index: number): number {
+    const swarm = this.#swarmPace
+    // What is needed first is nothing to try somebody with.
+    if (pace.bytesPerSecond === undefined) return swarm.isKnown && index === 0 ? 0 : UNTRIED_BLOCKS
+    const ms = swarm.typicalMs + swarm.timeFor(aheadBytes) - pace.roundTripMs
+    const blocks = Math.floor((ms / 1000) * (pace.bytesPerSecond / BLOCK_LENGTH))
+    return blocks - pace.outstanding - picked.length
+  }
+
+  /** Whether another peer that is known to deliver, and not slowly, may send the piece. */
+  #othersSend(peer: P, piece: number): boolean {
     for (const [other, has] of this.#peers) {
-      if (!has.has(piece)) continue
+      if (other === peer || !has.has(piece) || !this.#maySource(piece, other)) continue
       const pace = this.#options.paceOf(other)
       const sends = pace.willing !== false && pace.bytesPerSecond !== undefined
       if (sends && !this.#swarmPace.isSlow(pace)) return true
@@ -333,36 +347,50 @@ export class Picker<P extends object> {
   }
 
   /** What somebody waits for and others are late with, or the last blocks of all (end game). */
-  #pickLate(turn: Turn<P>): void {
+  #pickLate(turn: Turn<P>, pieces: readonly number[]): void {
     const { peer, has, pace, now, picked } = turn
     if (this.#peers.size < 2) return
-    const dueAt = now + (arrivalMs(pace) ?? this.#options.hedgeMs)
-    // Late already, or here twice as soon from this peer.
-    const isBetter = (other: number) =>
-      now > other + LATE_MS || (other - now > LATE_MS && dueAt - now < (other - now) / 2)
-    for (const piece of this.#hedgedPieces()) {
+    for (const piece of pieces) {
+      if (picked.length >= turn.room) return
       const blocks = this.#started.get(piece)
       // Free blocks come first, and blocks that are on their way last.
       if (blocks === undefined || blocks.isComplete || blocks.freeCount > 0) continue
-      if (!has.has(piece)) continue
-      if (this.#soleSources.has(piece) || this.#hasRefused(peer, piece, now)) continue
-      while (picked.length < turn.room) {
-        const block = blocks.hedge(peer, dueAt, isBetter)
-        if (block === -1) break
-        picked.push(this.#request(piece, block))
-      }
+      if (!has.has(piece) || this.#soleSources.has(piece)) continue
+      if (this.#hasRefused(peer, piece, now)) continue
+      if (this.#swarmPace.isSlow(pace) && this.#othersSend(peer, piece)) continue
+      this.#hedge(blocks, turn)
     }
   }
 
-  /** The next pieces of every reader; without readers what is left of a download. */
-  #hedgedPieces(): readonly number[] {
-    const urgent = this.#urgentPieces()
-    if (urgent.length > 0) return urgent.slice(0, HEDGED_PIECES * this.#windows.size)
+  #hedge(blocks: PieceBlocks<P>, { peer, pace, now, room, picked }: Turn<P>): void {
+    while (picked.length < room) {
+      const dueAt = now + (arrivalMs(pace, picked.length + 1) ?? this.#options.hedgeMs)
+      // Late already, or here twice as soon from this peer.
+      const block = blocks.hedge(
+        peer,
+        dueAt,
+        now,
+        (other) =>
+          now > other + LATE_MS || (other - now > LATE_MS && dueAt - now < (other - now) / 2),
+      )
+      if (block === -1) return
+      picked.push(this.#request(blocks.piece, block))
+    }
+  }
+
+  /** The next pieces of every reader. */
+  #nextPieces(): readonly number[] {
+    return this.#urgentPieces().slice(0, HEDGED_PIECES * this.#windows.size)
+  }
+
+  /** What of a download is under way. */
+  #wantedPieces(): readonly number[] {
     return [...this.#started.keys()].filter((piece) => this.#wanted.has(piece))
   }
 
-  /** Takes free blocks of one piece, starting it where need be. @returns how many. */
-  #take(piece: number, { peer, room, now, pace, picked }: Turn<P>): number {
+  /** Takes free blocks of one piece, `atMost` so many, starting it where need be. @returns how many. */
+  #take(piece: number, turn: Turn<P>, atMost = Number.POSITIVE_INFINITY): number {
+    const { peer, room, now, pace, picked } = turn
     if (this.#complete.has(piece) || !this.#maySource(piece, peer)) return 0
     if (this.#hasRefused(peer, piece, now)) return 0
     let blocks = this.#started.get(piece)
@@ -373,7 +401,7 @@ export class Picker<P extends object> {
       this.#started.set(piece, blocks)
     }
     let count = 0
-    while (picked.length < room) {
+    while (picked.length < room && count < atMost) {
       const arrival = arrivalMs(pace, picked.length + 1) ?? this.#options.hedgeMs
       const block = blocks.take(peer, now + arrival)
       if (block === -1) break
@@ -389,6 +417,10 @@ export class Picker<P extends object> {
   #freeBytes(piece: number): number {
     const blocks = this.#started.get(piece)
     return blocks === undefined ? this.#layout.pieceSize(piece) : blocks.freeCount * BLOCK_LENGTH
+  }
+
+  #isSource(peer: P, piece: number): boolean {
+    return this.#soleSources.get(piece)?.peer === peer
   }
 
   #maySource(piece: number, peer: P): boolean {

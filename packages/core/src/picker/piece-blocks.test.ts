@@ -75,26 +75,29 @@ describe('PieceBlocks', () => {
     expect(takeAll(blocks, 'c')).toEqual([2])
   })
 
-  test('a second peer is asked for what the first one is late with, and nobody for it twice', () => {
+  test('two more peers are asked for what the first one is late with, and nobody for it twice', () => {
     const blocks = fourBlocks()
     blocks.take('a', 100)
     blocks.take('b', 200)
-    expect(blocks.hedge('b', 300, never)).toBe(-1)
-    expect(blocks.hedge('a', 300, always)).toBe(1)
-    expect(blocks.hedge('a', 300, always)).toBe(-1)
-    expect(blocks.hedge('c', 300, (dueAt) => dueAt === 100)).toBe(0)
-    expect(blocks.hedge('c', 300, always)).toBe(-1)
+    expect(blocks.hedge('b', 300, 0, never)).toBe(-1)
+    expect(blocks.hedge('a', 300, 0, always)).toBe(1)
+    expect(blocks.hedge('a', 300, 0, always)).toBe(-1)
+    expect(blocks.hedge('c', 300, 0, (dueAt) => dueAt === 100)).toBe(0)
+    expect(blocks.hedge('c', 300, 0, always)).toBe(1)
+    expect(blocks.hedge('c', 300, 0, always)).toBe(-1)
+    expect(blocks.hedge('d', 300, 0, always)).toBe(0)
+    expect(blocks.hedge('d', 300, 0, always)).toBe(-1)
     expect([blocks.askedFrom(0), blocks.askedFrom(1)]).toEqual([
-      ['a', 'c'],
-      ['b', 'a'],
+      ['a', 'c', 'd'],
+      ['b', 'a', 'c'],
     ])
   })
 
   test('the loser of a race is told of, whoever wins', () => {
     const blocks = fourBlocks()
     takeAll(blocks, 'a')
-    blocks.hedge('b', 0, always)
-    blocks.hedge('b', 0, always)
+    blocks.hedge('b', 0, 0, always)
+    blocks.hedge('b', 0, 0, always)
     expect(blocks.receive(0, 'b')).toEqual(['a'])
     expect(blocks.receive(1, 'a')).toEqual(['b'])
     expect(blocks.senderOf(0)).toBe('b')
@@ -103,7 +106,7 @@ describe('PieceBlocks', () => {
   test('a block with two peers is free only when both gave it back', () => {
     const blocks = fourBlocks()
     takeAll(blocks, 'a')
-    blocks.hedge('b', 0, always)
+    blocks.hedge('b', 0, 0, always)
     blocks.giveBack(0, 'a')
     expect(blocks.freeCount).toBe(0)
     expect(blocks.askedFrom(0)).toEqual(['b'])
@@ -115,20 +118,31 @@ describe('PieceBlocks', () => {
     const blocks = fourBlocks()
     takeAll(blocks, 'a')
     blocks.receive(0, 'a')
-    blocks.hedge('b', 0, always)
+    blocks.hedge('b', 0, 0, always)
     blocks.removePeer('a')
     expect(blocks.askedFrom(1)).toEqual(['b'])
     expect(takeAll(blocks, 'c').sort()).toEqual([2, 3])
     expect(blocks.has(0)).toBe(true)
   })
 
-  test('tells when the first block is due that only one peer was asked for', () => {
+  test('a block that others are late with is due when the last one asked is expected to send it', () => {
+    const blocks = fourBlocks()
+    blocks.take('a', 100)
+    blocks.hedge('b', 700, 200, always)
+    expect(blocks.nextDueAfter(0)).toBe(700)
+    blocks.hedge('c', 900, 300, always)
+    expect(blocks.nextDueAfter(0)).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  test('tells when the first block is due that more peers may be asked for', () => {
     const blocks = fourBlocks()
     expect(blocks.nextDueAfter(0)).toBe(Number.POSITIVE_INFINITY)
     blocks.take('a', 300)
     blocks.take('a', 200)
     expect([blocks.nextDueAfter(0), blocks.nextDueAfter(200)]).toEqual([200, 300])
-    blocks.hedge('b', 500, (dueAt) => dueAt === 200)
+    blocks.hedge('b', 500, 0, (dueAt) => dueAt === 200)
+    expect(blocks.nextDueAfter(0)).toBe(200)
+    blocks.hedge('c', 500, 0, (dueAt) => dueAt === 200)
     expect(blocks.nextDueAfter(0)).toBe(300)
     blocks.receive(0, 'a')
     expect(blocks.nextDueAfter(0)).toBe(Number.POSITIVE_INFINITY)

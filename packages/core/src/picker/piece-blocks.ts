@@ -1,5 +1,8 @@
 import FreeBlocks from 'torrent-piece'
 
+/** A block that two peers are late with is asked of a third, and then of nobody else. */
+const ASKED_AT_MOST = 3
+
 /** Which blocks of one started piece are free, asked for, or here; and who was asked, who sent. */
 export class PieceBlocks<P> {
   readonly piece: number
@@ -68,27 +71,30 @@ export class PieceBlocks<P> {
   }
 
   /**
-   * Asks `peer` too for a block that one other was asked for, where `isBetter` says of the time at
-   * which that one is due that it pays; -1 where there is none.
+   * Asks `peer` too for a block that few others were asked for, expected by `dueAt`, where `isBetter`
+   * says of the time at which it is due from them that it pays; -1 where there is none.
    */
-  hedge(peer: P, dueAt: number, isBetter: (otherDueAt: number) => boolean): number {
+  hedge(peer: P, dueAt: number, now: number, isBetter: (otherDueAt: number) => boolean): number {
     for (let block = 0; block < this.blockCount; block++) {
       const asked = this.#asked[block]
-      if (asked === undefined || asked.length !== 1 || asked[0] === peer) continue
-      if (this.has(block) || !isBetter(this.#dueAt[block] as number)) continue
+      if (asked === undefined || asked.length >= ASKED_AT_MOST || asked.includes(peer)) continue
+      const other = this.#dueAt[block] as number
+      if (this.has(block) || !isBetter(other)) continue
       asked.push(peer)
-      this.#dueAt[block] = Math.min(dueAt, this.#dueAt[block] as number)
+      // Late from the others: from now on it is this one that it is expected of.
+      this.#dueAt[block] = other < now ? dueAt : Math.min(dueAt, other)
       return block
     }
     return -1
   }
 
-  /** When the next block after `time` is due that only one peer was asked for; Infinity without one. */
+  /** When the next block after `time` is due that more peers may be asked for; Infinity without one. */
   nextDueAfter(time: number): number {
     let next = Number.POSITIVE_INFINITY
     for (let block = 0; block < this.blockCount; block++) {
       const dueAt = this.#dueAt[block] as number
-      if (dueAt > time && this.#asked[block]?.length === 1) next = Math.min(next, dueAt)
+      const asked = this.#asked[block]?.length ?? ASKED_AT_MOST
+      if (dueAt > time && asked < ASKED_AT_MOST) next = Math.min(next, dueAt)
     }
     return next
   }

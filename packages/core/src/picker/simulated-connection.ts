@@ -81,6 +81,10 @@ export class SimulatedConnection implements RemoteHandler {
     }
   }
 
+  silentMs(now: number): number {
+    return this.#pace.silentMs(now)
+  }
+
   get outstanding(): number {
     return this.#asked.size
   }

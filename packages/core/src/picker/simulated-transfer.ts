@@ -255,9 +255,11 @@ export class SimulatedTransfer implements ConnectionHandler {
     ledger.reset(piece, 'failed')
     if (liar !== undefined) handler.onLiar(liar)
     const nobodyLeft = this.connections.size === 0 && !handler.expectsPeers()
-    if (suspects.failures(piece) >= limits.pieceFailures || (liar !== undefined && nobodyLeft)) {
-      this.#poisoned.add(piece)
-      handler.onLost(piece)
+    const hopeless = liar !== undefined && nobodyLeft ? suspects.pieces : []
+    const poisoned = suspects.failures(piece) >= limits.pieceFailures ? [piece] : hopeless
+    for (const one of poisoned) {
+      this.#poisoned.add(one)
+      handler.onLost(one)
     }
     this.fillAll()
   }

@@ -1,14 +1,18 @@
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { simulateSwarm } from '../conformance/swarm-simulation.ts'
 import { defaultLimits } from '../limits.ts'
 import { seededRandom } from './seeded-random.ts'
 import type { SwarmReport } from './swarm-report.ts'
 import type { SimulatedPeerOptions, SimulatedReaderOptions } from './swarm-scenario.ts'
 
+// Seconds of CPU on a machine that has other things to do.
+vi.setConfig({ testTimeout: 60_000 })
+
 const KIB = 1024
 const MIB = 1024 * KIB
 const PIECE_COUNT = 256
 const SEEDS = [1, 2, 3, 4, 5]
+const MANY_SEEDS = Array.from({ length: 20 }, (_, index) => index + 1)
 
 /** What is wrong with the run of each seed; empty where nothing is. */
 function faults(of: (seed: number) => string | undefined, seeds: readonly number[] = SEEDS) {
@@ -186,7 +190,7 @@ describe('all pieces arrive', () => {
   )
 
   // The one peer that may fill a piece which failed is not asked for more of it once it is slow.
-  test.fails('for a reader where a third lies', () => {
+  test('for a reader where a third lies', () => {
     const fault = (seed: number) => {
       const peers = crowd(seed, 30, third({ conduct: 'lies', lieShare: 0.05 }))
       return incomplete(simulateSwarm({ seed, peers, readers: wholeRead }))
@@ -194,7 +198,7 @@ describe('all pieces arrive', () => {
     expect(faults(fault)).toEqual([])
   })
 
-  test.fails('for a reader with a liar, a fast peer and a slow one', () => {
+  test('for a reader with a liar, a fast peer and a slow one', () => {
     const peers: SimulatedPeerOptions[] = [{ bytesPerSecond: 31_055 }, {}, { conduct: 'lies' }]
     const report = simulateSwarm({ seed: 2, pieceCount: 2, peers, readers: wholeRead })
     expect(incomplete(report, 2)).toBeUndefined()
@@ -218,19 +222,20 @@ describe('where all lie', () => {
   test('lying comes to an end', () => {
     const fault = (seed: number) => {
       const report = simulateSwarm({ seed, peers: alike, readers: wholeRead, endsAtMs: 60_000 })
-      if (report.peers.some(({ banned }) => !banned)) return 'somebody is not banned'
+      const told = report.readers[0]?.reads[0]?.outcome === 'poisoned'
+      const banned = report.peers.every((peer) => peer.banned)
+      if (!told && !banned) return 'nobody was told, and somebody is not banned'
       return report.events > 20_000 ? `${report.events} events` : undefined
     }
     expect(faults(fault)).toEqual([])
   })
 
-  // Nobody is left, and only the piece that failed last is given up: others wait for ever.
-  test.fails('a reader of many pieces is told so', () => {
+  test('a reader of many pieces is told so', () => {
     expect(faults((seed) => told(seed, alike))).toEqual([])
   })
 
   // The one that may fill a piece which failed is not asked for it, as it is slow.
-  test.fails('a reader is told so by peers of all kinds', () => {
+  test('a reader is told so by peers of all kinds', () => {
     const fault = (seed: number) =>
       told(
         seed,
@@ -273,7 +278,7 @@ describe('peers that come, go, choke and lose blocks', () => {
   })
 
   // A download asks others for what is on its way although there are blocks that nobody was asked for.
-  test.fails('send 10 % for nothing at most', () => {
+  test('send 10 % for nothing at most', () => {
     expect(faults(of((report) => wasteOver(0.1, report)))).toEqual([])
   })
 })
@@ -289,20 +294,19 @@ describe('a download', () => {
     expect(faults(of((report) => starvedOver(1000, report)))).toEqual([])
   })
 
-  test('asks hardly anybody for what another was asked for, where all peers are alike', () => {
-    const peers = new Array(10).fill({ roundTripMs: 40 })
-    const fault = (seed: number) => {
-      const report = simulateSwarm({ seed, peers, pieceCount: 64, download: true })
-      return unexplained(report) ?? wasteOver(0.05, report)
-    }
-    expect(faults(fault)).toEqual([])
+  const alike = (seed: number) =>
+    simulateSwarm({ seed, peers: new Array(10).fill({ roundTripMs: 40 }), download: true })
+
+  // Others are asked for what is on its way although there are blocks that nobody was asked for.
+  test('gets 2 % for nothing at most, where all peers are alike', () => {
+    expect(faults((seed) => wasteOver(0.02, alike(seed)), [1])).toEqual([])
   })
 
-  test.fails('asks for a block again only with a reason', () => {
+  test('asks for a block again only with a reason', () => {
     expect(faults(of(unexplained))).toEqual([])
   })
 
-  test.fails('gets 5 % for nothing at most', () => {
+  test('gets 5 % for nothing at most', () => {
     expect(faults(of((report) => wasteOver(0.05, report)))).toEqual([])
   })
 })
@@ -378,16 +382,17 @@ describe('a reader', () => {
   })
 
   // A hedge goes to whoever is looked at first, and what was hedged once is hedged no more.
-  test.fails('waits no longer than the hedge where peers are slow', () => {
-    expect(faults(hedged((seed) => [{}, ...crowd(seed, 20)]))).toEqual([])
+  test('waits no longer than the hedge where peers are slow', () => {
+    const peersOf = (seed: number) => [{}, ...crowd(seed, 20)]
+    expect(faults(hedged(peersOf), MANY_SEEDS)).toEqual([])
   })
 
-  test.fails('waits no longer than the hedge where a third hangs', () => {
+  test('waits no longer than the hedge where a third hangs', () => {
     const peersOf = (seed: number) => [{}, ...crowd(seed, 20, third({ conduct: 'hangs' }))]
-    expect(faults(hedged(peersOf))).toEqual([])
+    expect(faults(hedged(peersOf), MANY_SEEDS)).toEqual([])
   })
 
-  test.fails('waits no longer than the hedge where blocks are lost', () => {
+  test('waits no longer than the hedge where blocks are lost', () => {
     const peers = new Array(10).fill({ lossShare: 0.02, roundTripMs: 40, jitterMs: 10 })
     expect(faults(hedged(() => peers))).toEqual([])
   })
@@ -404,10 +409,10 @@ describe('a reader', () => {
       const report = simulateSwarm({ seed, peers, readers: [seeking(seed)] })
       return waitsOver(report, (1.5 * MIB * 1000) / together + 50, Number.POSITIVE_INFINITY)
     }
-    expect(faults(fault)).toEqual([])
+    expect(faults(fault, MANY_SEEDS)).toEqual([])
   })
 
-  test.fails('asks for a block again only with a reason', () => {
+  test('asks for a block again only with a reason', () => {
     const fault = (seed: number) =>
       unexplained(simulateSwarm({ seed, peers: crowd(seed, 60), readers: [seeking(seed)] }))
     expect(faults(fault)).toEqual([])

@@ -9,7 +9,7 @@ import { SimulatedRemote } from './simulated-remote.ts'
 import { SimulatedTransfer } from './simulated-transfer.ts'
 import { StarvationWatch, type TrueRate } from './starvation.ts'
 import type { SwarmParts } from './swarm-parts.ts'
-import type { PeerReport, SwarmReport } from './swarm-report.ts'
+import { emptyPeerReport, type PeerReport, type SwarmReport } from './swarm-report.ts'
 import { peerDefaults, type SimulatedPeerOptions, type SwarmScenario } from './swarm-scenario.ts'
 import { VirtualClock } from './virtual-clock.ts'
 
@@ -120,7 +120,7 @@ class Simulation {
       options,
       random,
       pieces: piecesOf(options, this.#transfer.layout.pieceCount, random),
-      report: emptyReport(),
+      report: emptyPeerReport(),
       connection: undefined,
       remote: undefined,
       isExpected: true,
@@ -209,7 +209,9 @@ class Simulation {
     const { now } = this.#clock
     for (const connection of this.#transfer.connections) {
       const oldest = connection.oldestRequestAt
-      if (oldest !== undefined && now - oldest > this.#limits.requestMs) {
+      const late = oldest !== undefined && now - oldest > this.#limits.requestMs
+      const silent = connection.silentMs(now) > this.#limits.hedgeMs
+      if (late || (silent && !connection.snubbed)) {
         connection.snubbed = true
         connection.report.snubs++
         this.#transfer.takeBack(connection)
@@ -268,22 +270,4 @@ function getPiece({ pieces, random, remote }: Known): void {
   while (pieces.has(piece)) piece = (piece + 1) % pieces.length
   pieces.set(piece)
   remote?.have(piece)
-}
-
-function emptyReport(): PeerReport {
-  return {
-    asked: 0,
-    delivered: 0,
-    duplicates: 0,
-    duplicateBytes: 0,
-    rejects: 0,
-    cancels: 0,
-    connections: 0,
-    idleMs: 0,
-    starvedMs: 0,
-    longestStarvedMs: 0,
-    interestChanges: 0,
-    snubs: 0,
-    banned: false,
-  }
 }

@@ -8,6 +8,12 @@ export interface TrueRate {
   readonly roundTripMs: number
 }
 
+/** What of a transfer is looked at. */
+export type WatchedTransfer = Pick<
+  SimulatedTransfer,
+  'layout' | 'verified' | 'picker' | 'connections' | 'isPoisoned' | 'isSuspect'
+>
+
 interface FreeRun {
   readonly piece: number
   /** Bytes that nobody was asked for, of all pieces that are needed before it and of itself. */
@@ -23,13 +29,13 @@ const MARGIN_MS = 50
  * before the others get to it.
  */
 export class StarvationWatch {
-  readonly #transfer: SimulatedTransfer
+  readonly #transfer: WatchedTransfer
   readonly #rateOf: (connection: SimulatedConnection) => TrueRate | undefined
   readonly #starving = new Map<SimulatedConnection, number>()
 
   /** `rateOf` answers undefined for peers that nothing comes of. */
   constructor(
-    transfer: SimulatedTransfer,
+    transfer: WatchedTransfer,
     rateOf: (connection: SimulatedConnection) => TrueRate | undefined,
   ) {
     this.#transfer = transfer

@@ -1,4 +1,4 @@
-import type { Pace } from './peer-pace.ts'
+import { arrivalMs, type Pace } from './peer-pace.ts'
 
 /** Below this share of the fastest peer's rate a peer is asked with care. */
 const SLOW = 0.25
@@ -8,6 +8,7 @@ const UPDATE_MS = 50
 export class SwarmPace<P> {
   #bytesPerSecond = 0
   #fastest = 0
+  #typicalMs = 0
   #updatedAt = Number.NEGATIVE_INFINITY
 
   update(peers: Iterable<P>, paceOf: (peer: P) => Pace, now: number): void {
@@ -15,12 +16,21 @@ export class SwarmPace<P> {
     this.#updatedAt = now
     this.#bytesPerSecond = 0
     this.#fastest = 0
+    let weighed = 0
     for (const peer of peers) {
-      const { bytesPerSecond = 0, willing = true } = paceOf(peer)
-      const rate = willing ? bytesPerSecond : 0
+      const pace = paceOf(peer)
+      const { bytesPerSecond: rate = 0, willing = true } = pace
+      if (!willing || rate === 0) continue
       this.#bytesPerSecond += rate
       this.#fastest = Math.max(this.#fastest, rate)
+      weighed += rate * (arrivalMs(pace) ?? 0)
     }
+    this.#typicalMs = this.#bytesPerSecond === 0 ? 0 : weighed / this.#bytesPerSecond
+  }
+
+  /** When a block comes that is asked for now, from whom most blocks come. */
+  get typicalMs(): number {
+    return this.#typicalMs
   }
 
   /** Whether anything came from anybody yet. */

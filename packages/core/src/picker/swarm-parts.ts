@@ -8,6 +8,7 @@ export interface SimulatedReadahead {
 
 /** Finds out who lied. */
 export interface SimulatedSuspects<P> {
+  readonly pieces: readonly number[]
   failures(piece: number): number
   failed(blocks: PieceBlocks<P>, bytes: Uint8Array): P | undefined
   isSuspect(piece: number): boolean

@@ -86,3 +86,22 @@ export interface SwarmReport {
   readonly readers: readonly ReaderReport[]
   readonly peers: readonly PeerReport[]
 }
+
+/** Of a peer that nothing has come of. */
+export function emptyPeerReport(): PeerReport {
+  return {
+    asked: 0,
+    delivered: 0,
+    duplicates: 0,
+    duplicateBytes: 0,
+    rejects: 0,
+    cancels: 0,
+    connections: 0,
+    idleMs: 0,
+    starvedMs: 0,
+    longestStarvedMs: 0,
+    interestChanges: 0,
+    snubs: 0,
+    banned: false,
+  }
+}

@@ -143,4 +143,26 @@ describe('AddressBook', () => {
     addresses.disconnected(peer, 0, false)
     expect(addresses.hasFresh).toBe(false)
   })
+
+  test('tries those that are alike by their priority, and who failed less before all others', () => {
+    const addresses = book()
+    for (const port of [1, 3, 2]) addresses.add(at(port))
+    addresses.prioritize(({ port }) => port)
+    addresses.disconnected(next(addresses, 0), 0, false)
+    expect(next(addresses, 1e9).address).toEqual(at(2))
+    addresses.prioritize(({ port }) => -port)
+    expect(next(addresses, 1e9).address).toEqual(at(1))
+  })
+
+  test('who was sent away comes back when it is of use again', () => {
+    const addresses = book()
+    addresses.add(at(1))
+    addresses.disconnected(next(addresses, 0), 0, false, 1_000_000)
+    expect(addresses.next(100_000)).toBeUndefined()
+    addresses.hurryDeferred()
+    expect(next(addresses, 0)).toMatchObject({ address: at(1), failures: 0 })
+    addresses.disconnected(next(addresses, 0), 0, false)
+    addresses.hurryDeferred()
+    expect(addresses.next(0)).toBeUndefined()
+  })
 })

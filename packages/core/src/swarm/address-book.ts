@@ -7,10 +7,14 @@ export interface KnownPeer {
   readonly address: PeerAddress
   state: 'idle' | 'connected' | 'banned'
   failures: number
+  /** How often it was dialed another way because it hung up without a handshake. */
+  otherwise: number
   /** Not before this time (`performance.now()`). */
   nextAt: number
   /** It was sent away until then, for we had no use for each other. */
   deferred: boolean
+  /** Among equals, who has more comes first; undefined until it is asked for. */
+  priority?: number | undefined
 }
 
 export interface AddressBookOptions {
@@ -29,6 +33,7 @@ export class AddressBook {
   readonly #peers = new Map<string, KnownPeer>()
   /** Addresses, and hosts with a peer id: many peers may share one host behind a NAT. */
   readonly #banned = new Set<string>()
+  #priorityOf: ((address: PeerAddress) => number) | undefined
 
   constructor(options: AddressBookOptions) {
     this.#options = options
@@ -52,7 +57,15 @@ export class AddressBook {
     const known = this.#peers.get(key)
     if (known !== undefined || this.#peers.size >= this.#options.knownAtMost) return false
     if (this.#banned.has(key)) return false
-    this.#peers.set(key, { key, address, state: 'idle', failures: 0, nextAt: 0, deferred: false })
+    this.#peers.set(key, {
+      key,
+      address,
+      state: 'idle',
+      failures: 0,
+      otherwise: 0,
+      nextAt: 0,
+      deferred: false,
+    })
     return true
   }
 
@@ -69,13 +82,19 @@ export class AddressBook {
     }
   }
 
+  /** From now on addresses that are alike otherwise are tried in this order, the highest first. */
+  prioritize(priorityOf: (address: PeerAddress) => number): void {
+    this.#priorityOf = priorityOf
+    for (const peer of this.#peers.values()) peer.priority = undefined
+  }
+
   /** The next address to try: the one that failed least. */
   next(now: number): KnownPeer | undefined {
     let best: KnownPeer | undefined
     for (const peer of this.#peers.values()) {
       if (peer.state !== 'idle' || peer.nextAt > now) continue
-      if (best === undefined || peer.failures < best.failures) best = peer
-      if (best.failures === 0) break
+      if (best === undefined || this.#comesBefore(peer, best)) best = peer
+      if (best.failures === 0 && this.#priorityOf === undefined) break
     }
     return best
   }
@@ -93,6 +112,13 @@ export class AddressBook {
     peer.state = 'connected'
   }
 
+  /** It hung up before it shook hands: it is dialed again at once, otherwise. */
+  retryOtherwise(peer: KnownPeer): void {
+    peer.state = 'idle'
+    peer.otherwise++
+    peer.nextAt = 0
+  }
+
   /**
    * The connection ended, or never came about. `useful`: something came over it. `waitMs`: it was
    * sent away for so long.
@@ -100,6 +126,7 @@ export class AddressBook {
   disconnected(peer: KnownPeer, now: number, useful: boolean, waitMs?: number): void {
     if (peer.state === 'banned') return
     peer.state = 'idle'
+    if (!useful) peer.otherwise = 0
     peer.deferred = waitMs !== undefined
     peer.failures = useful || peer.deferred ? 0 : peer.failures + 1
     const backOff = FIRST_RETRY_MS * 2 ** Math.min(16, Math.max(0, peer.failures - 1))
@@ -121,6 +148,16 @@ export class AddressBook {
     return (
       this.#banned.has(formatPeerAddress(address)) || this.#banned.has(identity(address, peerId))
     )
+  }
+
+  #comesBefore(peer: KnownPeer, other: KnownPeer): boolean {
+    if (peer.failures !== other.failures) return peer.failures < other.failures
+    return this.#priority(peer) > this.#priority(other)
+  }
+
+  #priority(peer: KnownPeer): number {
+    peer.priority ??= this.#priorityOf?.(peer.address) ?? 0
+    return peer.priority
   }
 }
 

@@ -55,24 +55,39 @@ export class PeerListener {
 
   /** Rejects with `ISTHMUS_LISTEN_FAILED`. */
   listen(): Promise<PeerAddress> {
-    this.#listening ??= this.#listen().catch((error: unknown) => {
-      this.#listening = undefined
-      throw error
-    })
+    this.#listening ??= this.#listen(this.#options.host, this.#options.port ?? 0).catch(
+      (error: unknown) => {
+        this.#listening = undefined
+        throw error
+      },
+    )
+    return this.#listening
+  }
+
+  /** Listens on `host` instead (all addresses of the machine without one), with the same port where that is free there. Connections stay. */
+  async moveTo(host?: string): Promise<PeerAddress> {
+    const { port = this.#options.port ?? 0 } = (await this.listen()) ?? {}
+    await this.#stop()
+    this.#listening = this.#listen(host, port).catch(() => this.#listen(host, 0))
     return this.#listening
   }
 
   async close(): Promise<void> {
     // One that is about to listen would be left behind.
     await this.#listening?.catch(() => {})
+    await this.#stop()
+  }
+
+  async #stop(): Promise<void> {
     const server = this.#server
     if (server === undefined) return
     this.#server = undefined
-    await new Promise<void>((resolve) => server.close(() => resolve()))
+    // Resolves at once for those who wait, although connections that came in live on.
+    server.close()
+    await new Promise<void>((resolve) => setImmediate(resolve))
   }
 
-  #listen(): Promise<PeerAddress> {
-    const { host, port = 0 } = this.#options
+  #listen(host: string | undefined, port: number): Promise<PeerAddress> {
     return new Promise((resolve, reject) => {
       const server = createServer({ noDelay: true }, (socket) => this.#onConnection(socket))
       server.once('error', (cause) => {

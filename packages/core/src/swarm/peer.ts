@@ -3,14 +3,16 @@ import type { PeerAddress } from '../discovery/discovery.ts'
 import { IsthmusError } from '../errors.ts'
 import type { Limits } from '../limits.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
+import { BLOCK_LENGTH } from '../metainfo/layout.ts'
 import { type Pace, PeerPace } from '../picker/peer-pace.ts'
 import { RequestWindow } from '../picker/request-window.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
 import type { ExtendedHandshake } from '../wire/extended-handshake.ts'
 import { type BlockSink, protocolError } from '../wire/frames.ts'
-import type { Handshake } from '../wire/handshake.ts'
-import { Wire, type WireHandler } from '../wire/wire.ts'
+import { type Handshake, supportsDht } from '../wire/handshake.ts'
+import { Wire, type WireHandler, type WireObfuscation } from '../wire/wire.ts'
 import { RateMeter } from './rate-meter.ts'
+import type { PeerRates } from './rates.ts'
 
 /** The swarm around a peer: told of everything that the peer does not settle itself. */
 export interface PeerHandler {
@@ -22,6 +24,7 @@ export interface PeerHandler {
   onChoke(peer: Peer): void
   onUnchoke(peer: Peer): void
   onInterest(peer: Peer): void
+  onDhtPort(peer: Peer, port: number): void
   onBlockStart(peer: Peer, block: BlockRequest): BlockSink | undefined
   onBlock(peer: Peer, block: BlockRequest): void
   onReject(peer: Peer, block: BlockRequest): void
@@ -35,6 +38,8 @@ export interface PeerOptions {
   readonly address: PeerAddress
   readonly incoming: boolean
   readonly limits: Limits
+  /** The layer under the connection, where there is one. */
+  readonly obfuscation?: WireObfuscation | undefined
   /** Finds the swarm that a handshake belongs to, and answers it; undefined closes the connection. */
   readonly route: (peer: Peer, handshake: Handshake) => PeerHandler | undefined
   /** Called instead of the handler's `onClose` where no swarm took the connection. */
@@ -52,9 +57,13 @@ export class Peer implements WireHandler {
   readonly window: RequestWindow
   readonly downloadRate = new RateMeter()
   readonly uploadRate = new RateMeter()
+  /** Its share of what may pass; undefined until it belongs to a torrent. */
+  rates: PeerRates | undefined
   /** What the peer has; undefined until the number of pieces is known. */
   pieces: Bitfield | undefined
   handshake: Handshake | undefined
+  /** Somebody listens there, whatever it speaks. */
+  reached = false
   extended: ExtendedHandshake | undefined
   /** Where the block that is arriving now goes. */
   sink: (BlockSink & { block: BlockRequest; scratch: boolean }) | undefined
@@ -64,6 +73,7 @@ export class Peer implements WireHandler {
   uploadOnly = false
   /** When a block last came, or, before the first one, when the connection opened (`performance.now()`). */
   lastBlockAt = performance.now()
+  readonly openedAt = performance.now()
   /** When it last choked us. */
   #chokedAt = 0
   readonly #options: PeerOptions
@@ -81,9 +91,23 @@ export class Peer implements WireHandler {
     this.address = address
     this.incoming = incoming
     this.window = new RequestWindow({ atMost: limits.peerRequests })
-    this.wire = new Wire(socket, { handler: this, limits, extensions: EXTENSIONS })
+    this.wire = new Wire(socket, {
+      handler: this,
+      limits,
+      extensions: EXTENSIONS,
+      obfuscation: options.obfuscation,
+    })
+    socket.once('connect', () => {
+      this.reached = true
+    })
     this.#timer = setTimeout(() => this.#tooSlow(), limits.handshakeMs)
     this.#timer.unref()
+  }
+
+  /** Our end of the connection, as the machine calls it. */
+  get localHost(): string | undefined {
+    const { localAddress } = this.#options.socket
+    return localAddress?.startsWith('::ffff:') ? localAddress.slice(7) : localAddress
   }
 
   get peerId(): Uint8Array | undefined {
@@ -95,6 +119,11 @@ export class Peer implements WireHandler {
     if (!this.incoming) return this.address
     const port = this.extended?.port
     return port === undefined ? undefined : { host: this.address.host, port }
+  }
+
+  /** It takes part in the DHT (BEP 5). */
+  get speaksDht(): boolean {
+    return this.handshake !== undefined && supportsDht(this.handshake)
   }
 
   /** The peer has everything. */
@@ -113,12 +142,10 @@ export class Peer implements WireHandler {
 
   /** Blocks that may be asked for now. */
   get room(): number {
-    const { outstanding } = this.wire.data
-    if (this.wire.closed || this.wire.control.peerChoking) return 0
-    if (this.snubbed) return 1 - outstanding
-    const { size } = this.window
-    // A few requests at a time cost a system call each time; a window that is nearly full can wait.
-    return size - outstanding >= size >> 3 ? size - outstanding : 0
+    const room = this.#windowRoom
+    const limit = this.rates?.download
+    if (room <= 0 || !limit?.isLimited) return room
+    return Math.min(room, Math.ceil(limit.allowance() / BLOCK_LENGTH))
   }
 
   /** The metadata is known: what the peer said about pieces counts from now on. */
@@ -159,14 +186,22 @@ export class Peer implements WireHandler {
     }
   }
 
+  /** How long it has sent nothing although it was asked, in ms. */
+  silentMs(now: number): number {
+    return this.#pace.silentMs(now)
+  }
+
   request(block: BlockRequest, now: number): void {
+    this.rates?.download.spend(block.length)
     this.#pace.asked(now, this.wire.data.outstanding === 0)
     this.wire.data.request(block, now)
   }
 
   /** Takes a request back, also one that is being answered at this moment. */
   cancel(block: BlockRequest): void {
+    const { outstanding } = this.wire.data
     this.wire.data.cancel(block)
+    if (this.wire.data.outstanding < outstanding) this.rates?.download.refund(block.length)
     const { sink } = this
     if (sink?.block.piece === block.piece && sink.block.begin === block.begin) {
       sink.target = undefined
@@ -245,7 +280,9 @@ export class Peer implements WireHandler {
 
   onSuggest(): void {}
 
-  onDhtPort(): void {}
+  onDhtPort(port: number): void {
+    this.#handler?.onDhtPort(this, port)
+  }
 
   onExtendedHandshake(extended: ExtendedHandshake): void {
     // It may come again, with what has changed.
@@ -277,6 +314,7 @@ export class Peer implements WireHandler {
   }
 
   onReject(block: BlockRequest): void {
+    this.rates?.download.refund(block.length)
     this.#handler?.onReject(this, block)
   }
 
@@ -287,8 +325,20 @@ export class Peer implements WireHandler {
   onClose(error: IsthmusError | undefined): void {
     clearTimeout(this.#timer)
     if (this.sink !== undefined) this.sink.target = undefined
+    if (this.rates?.download.isLimited) {
+      for (const { length } of this.wire.data.requests()) this.rates.download.refund(length)
+    }
     if (this.#handler === undefined) this.#options.onLost(this)
     else this.#handler.onClose(this, error)
+  }
+
+  get #windowRoom(): number {
+    const { outstanding } = this.wire.data
+    if (this.wire.closed || this.wire.control.peerChoking) return 0
+    if (this.snubbed) return 1 - outstanding
+    const { size } = this.window
+    // A few requests at a time cost a system call each time; a window that is nearly full can wait.
+    return size - outstanding >= size >> 3 ? size - outstanding : 0
   }
 
   #setPieces(pieces: Bitfield): void {

@@ -19,6 +19,11 @@ export class PieceSuspects<P> {
     return this.#attempts.get(piece)?.length ?? 0
   }
 
+  /** Pieces that failed, and did not come right since. */
+  get pieces(): readonly number[] {
+    return [...this.#attempts.keys()]
+  }
+
   /** The piece was wrong. @returns the liar, where one is certain. */
   failed(blocks: PieceBlocks<P>, bytes: Uint8Array): P | undefined {
     const contributors = [...blocks.contributors]

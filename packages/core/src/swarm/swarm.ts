@@ -5,19 +5,25 @@ import type { Limits } from '../limits.ts'
 import { type TorrentId, wireInfoHash } from '../metainfo/info-hash.ts'
 import type { Metainfo } from '../metainfo/metainfo.ts'
 import type { EgressGuard } from '../net/egress-guard.ts'
+import { parseIpAddress } from '../net/ip-address.ts'
 import type { SeedingChoice } from '../picker/choker.ts'
 import type { BlockRequest } from '../wire/data-plane.ts'
 import type { BlockSink } from '../wire/frames.ts'
 import type { Handshake } from '../wire/handshake.ts'
 import { decodeDontHave } from '../wire/lt-donthave.ts'
+import { dialKinds, type ObfuscationSettings } from '../wire/obfuscation-policy.ts'
 import { AddressBook, type KnownPeer } from './address-book.ts'
 import type { ConnectionLimits } from './connection-limits.ts'
 import { MetadataExchange } from './metadata-exchange.ts'
+import type { OwnAddress } from './own-address.ts'
 import { Peer, type PeerHandler } from './peer.ts'
 import { PeerExchange } from './peer-exchange.ts'
+import { peerPriority } from './peer-priority.ts'
 import { connectSocket } from './peer-sockets.ts'
+import { leastUseful } from './peer-turnover.ts'
 import { PieceNotices } from './piece-notices.ts'
 import { RateMeter } from './rate-meter.ts'
+import type { SharedRates } from './rates.ts'
 import type { Transfer } from './transfer.ts'
 import { UploadSlots } from './upload-slots.ts'
 
@@ -38,8 +44,17 @@ export interface SwarmOptions {
   readonly connections: ConnectionLimits
   /** Judges the addresses that peers name. */
   readonly guard: EgressGuard
+  /** Shared by all torrents of a client. */
+  readonly ownAddress: OwnAddress
+  readonly rates: SharedRates
   /** Where we listen, told to peers; undefined while we do not. */
   readonly port: () => number | undefined
+  /** Where the DHT hears us (BEP 5); undefined while it does not. */
+  readonly dhtPort: () => number | undefined
+  /** A peer takes part in the DHT there. */
+  readonly onDhtNode: (node: PeerAddress) => void
+  /** How connections are hidden (MSE). */
+  readonly obfuscation: ObfuscationSettings
   readonly random: () => number
   /** Whom a complete torrent prefers. @defaultValue 'round-robin' */
   readonly seeding?: SeedingChoice | undefined
@@ -51,6 +66,7 @@ const KEEP_ALIVE_MS = 60_000
 const HOUSEKEEPING_MS = 1000
 /** Two seeds have nothing to say to each other. */
 const SEED_RETRY_MS = 30 * 60_000
+const TURNOVER_MS = 30_000
 
 /** The peers of one torrent: whom we know, who is connected, who gets what. */
 export class Swarm implements PeerHandler {
@@ -69,6 +85,11 @@ export class Swarm implements PeerHandler {
   readonly #connectLater = () => this.#connect()
   #metainfo: Metainfo | undefined
   #transfer: Transfer | undefined
+  /** For which address of ours the book is in order. */
+  #prioritizedFor: string | undefined
+  #turnedOverAt = 0
+  /** Places that are free and taken already: nobody is dialed for them. */
+  #reserved = 0
   #housekeeping: NodeJS.Timeout | undefined
   #dialTimer: NodeJS.Timeout | undefined
   #closed = false
@@ -185,8 +206,12 @@ export class Swarm implements PeerHandler {
     const transfer = this.#transfer
     const have = transfer?.store.available
     const which = have === undefined || have.count === 0 ? 'none' : have.isFull ? 'all' : 'some'
+    const dhtPort = this.#metainfo?.private ? undefined : this.#options.dhtPort()
     peer.wire.control.presence(have?.bytes, which)
+    if (dhtPort !== undefined && peer.speaksDht) peer.wire.control.dhtPort(dhtPort)
     this.#settled(peer)
+    this.#noteOwnAddress(peer)
+    this.#shareRates(peer)
     this.peers.add(peer)
     this.#startHousekeeping()
     if (transfer !== undefined) this.#join(peer, transfer)
@@ -195,6 +220,8 @@ export class Swarm implements PeerHandler {
 
   onExtendedHandshake(peer: Peer): void {
     if (this.#isUseless(peer)) return peer.close()
+    const { yourAddress } = peer.extended ?? {}
+    if (yourAddress !== undefined) this.#options.ownAddress.vote(peer.address.host, yourAddress)
     this.#metadata.onExtendedHandshake(peer)
   }
 
@@ -221,6 +248,11 @@ export class Swarm implements PeerHandler {
 
   onUnchoke(peer: Peer): void {
     this.#transfer?.fill(peer)
+  }
+
+  onDhtPort(peer: Peer, port: number): void {
+    if (port === 0 || this.#metainfo?.private) return
+    this.#options.onDhtNode({ host: peer.address.host, port })
   }
 
   onInterest(peer: Peer): void {
@@ -250,12 +282,14 @@ export class Swarm implements PeerHandler {
     this.#slots.remove(peer)
     this.#metadata.removePeer(peer)
     this.#exchange.removePeer(peer)
+    if (peer.rates !== undefined) this.#options.rates.removePeer(peer.rates)
     const useful = peer.wire.data.downloaded > 0 || peer.wire.data.uploaded > 0
     const known = this.#known.get(peer)
     this.#known.delete(peer)
     if (known !== undefined) {
       const wait = this.#isUseless(peer) ? SEED_RETRY_MS : undefined
-      this.#book.disconnected(known, performance.now(), useful, wait)
+      if (this.#hungUp(peer, known)) this.#book.retryOtherwise(known)
+      else this.#book.disconnected(known, performance.now(), useful, wait)
     }
     if (this.peers.delete(peer)) {
       this.#transfer?.removePeer(peer)
@@ -269,15 +303,18 @@ export class Swarm implements PeerHandler {
   // Opening connections
 
   #connect(): void {
-    while (
-      !this.#closed &&
-      this.peers.size + this.#opening.size < this.#options.limits.torrentPeers
-    ) {
+    while (!this.#closed && this.#places > 0) {
       const known = this.#book.next(performance.now())
       if (known === undefined) return this.#connectAtNextTime()
       if (!this.#options.connections.tryOpen(this.#connectLater)) return
       this.#dial(known)
     }
+  }
+
+  /** How many more may be connected. */
+  get #places(): number {
+    const taken = this.peers.size + this.#opening.size + this.#reserved
+    return this.#options.limits.torrentPeers - taken
   }
 
   #connectAtNextTime(): void {
@@ -292,31 +329,50 @@ export class Swarm implements PeerHandler {
   #dial(known: KnownPeer): void {
     this.#book.connected(known)
     const { address } = known
+    const { obfuscation } = this.#options
+    const kinds = dialKinds(obfuscation.policy ?? 'allow')
+    const obfuscated = kinds[known.otherwise % kinds.length] === 'obfuscated'
     const socket: Socket = connectSocket(address, (chunk) => peer.wire.receive(chunk))
     const peer: Peer = new Peer({
       socket,
       address,
       incoming: false,
       limits: this.#options.limits,
+      obfuscation: obfuscated ? { role: 'initiate', options: obfuscation } : undefined,
       route: (_, handshake) => (this.#mayJoin(peer, handshake) ? this : undefined),
       onLost: () => this.onClose(peer, undefined),
     })
     this.#opening.add(peer)
     this.#known.set(peer, known)
     this.#shakeHands(peer)
+    if (obfuscated) peer.wire.obfuscate(wireInfoHash(this.#options.id), obfuscation)
+  }
+
+  /** Dialed, and gone again without a handshake: it may want the connection to begin another way. */
+  #hungUp(peer: Peer, known: KnownPeer): boolean {
+    const kinds = dialKinds(this.#options.obfuscation.policy ?? 'allow')
+    const tried = known.otherwise % kinds.length
+    return !this.#closed && peer.reached && peer.handshake === undefined && tried + 1 < kinds.length
   }
 
   #shakeHands(peer: Peer): void {
     const port = this.#options.port()
+    const yourip = parseIpAddress(peer.address.host)
     // BEP 27: of a private torrent only trackers tell who else is there.
     if (this.#metainfo?.private) peer.wire.control.withdraw('ut_pex')
-    peer.wire.control.sendHandshake(wireInfoHash(this.#options.id), this.#options.peerId, {
-      v: CLIENT_NAME,
-      reqq: this.#options.limits.peerRequests,
-      ...(port === undefined || peer.incoming ? {} : { p: port }),
-      ...(this.#isComplete ? { upload_only: 1 } : {}),
-      ...(this.#metainfo === undefined ? {} : { metadata_size: this.#metainfo.infoBytes.length }),
-    })
+    peer.wire.control.sendHandshake(
+      wireInfoHash(this.#options.id),
+      this.#options.peerId,
+      {
+        v: CLIENT_NAME,
+        reqq: this.#options.limits.peerRequests,
+        ...(port === undefined || peer.incoming ? {} : { p: port }),
+        ...(this.#isComplete ? { upload_only: 1 } : {}),
+        ...(yourip === undefined ? {} : { yourip }),
+        ...(this.#metainfo === undefined ? {} : { metadata_size: this.#metainfo.infoBytes.length }),
+      },
+      { dht: this.#options.dhtPort() !== undefined && !this.#metainfo?.private },
+    )
   }
 
   #mayJoin(peer: Peer, handshake: Handshake): boolean {
@@ -331,7 +387,46 @@ export class Swarm implements PeerHandler {
       if (!this.#supersedes(peer, other, handshake)) return false
       other.close()
     }
-    return peer.incoming ? this.peers.size < limits.torrentPeers : true
+    if (!peer.incoming || this.peers.size < limits.torrentPeers) return true
+    this.#reserved++
+    const hasRoom = this.#makeRoom(this.#priorityOf(peer.address))
+    this.#reserved--
+    return hasRoom
+  }
+
+  /** Somebody of a better priority may take the place of who is of no use (BEP 40). */
+  #makeRoom(priority: number): boolean {
+    const least = leastUseful(this.peers, performance.now(), {
+      isComplete: this.#isComplete,
+      priorityOf: (peer) => this.#priorityOf(peer.address),
+    })
+    if (least === undefined || least.priority >= priority) return false
+    least.peer.close()
+    return true
+  }
+
+  #priorityOf(address: PeerAddress): number {
+    const host = this.#options.ownAddress.towards(address.host)
+    if (host === undefined) return 0
+    return peerPriority({ host, port: this.#options.port() ?? 0 }, address)
+  }
+
+  #noteOwnAddress(peer: Peer): void {
+    const { ownAddress } = this.#options
+    if (peer.localHost !== undefined) ownAddress.connectedFrom(peer.localHost)
+    const own = ownAddress.towards(peer.address.host)
+    if (own === this.#prioritizedFor) return
+    this.#prioritizedFor = own
+    this.#book.prioritize((address) => this.#priorityOf(address))
+  }
+
+  /** Now and then somebody who is known and was never tried gets the place of who is of no use. */
+  #turnOver(now: number): void {
+    const { torrentPeers } = this.#options.limits
+    if (now - this.#turnedOverAt < TURNOVER_MS || this.peers.size < torrentPeers) return
+    this.#turnedOverAt = now
+    const known = this.#book.next(now)
+    if (known !== undefined && known.failures === 0) this.#makeRoom(this.#priorityOf(known.address))
   }
 
   /**
@@ -367,7 +462,10 @@ export class Swarm implements PeerHandler {
     peer.setShape(layout.pieceCount)
     peer.wire.data.serve({
       pieceRange: (piece) => transfer.pieceRange(piece),
+      allowance: () => peer.rates?.upload.allowance() ?? Number.POSITIVE_INFINITY,
       read: async (span) => {
+        peer.rates?.upload.spend(span.end - span.start)
+        peer.rates?.upload.release()
         const bytes = await transfer.read(span)
         const now = performance.now()
         this.uploadRate.add(bytes.length, now)
@@ -375,6 +473,17 @@ export class Swarm implements PeerHandler {
         return bytes
       },
     })
+  }
+
+  #shareRates(peer: Peer): void {
+    const rates = this.#options.rates.addPeer({
+      download: () => {
+        this.#transfer?.fill(peer)
+        rates.download.release()
+      },
+      upload: () => peer.wire.data.pump(),
+    })
+    peer.rates = rates
   }
 
   /** Two that want nothing have nothing to say to each other (BEP 21). */
@@ -402,6 +511,7 @@ export class Swarm implements PeerHandler {
   #keepHouse(now: number): void {
     const { limits } = this.#options
     this.#metadata.checkProgress(now - limits.requestMs)
+    this.#turnOver(now)
     if (!this.#metainfo?.private) this.#exchange.tell(this.peers, now)
     for (const peer of this.peers) {
       const { wire } = peer
@@ -416,7 +526,10 @@ export class Swarm implements PeerHandler {
       }
       if (now - wire.lastSentAt > KEEP_ALIVE_MS) wire.control.keepAlive()
       const oldest = wire.data.oldestRequestAt
-      if (oldest !== undefined && now - oldest > limits.requestMs) {
+      const late = oldest !== undefined && now - oldest > limits.requestMs
+      // Others do what it was asked for, and take it back each time: that must not hide its silence.
+      const silent = peer.silentMs(now) > limits.hedgeMs
+      if (late || (silent && !peer.snubbed)) {
         peer.snubbed = true
         this.#transfer?.takeBack(peer)
       }

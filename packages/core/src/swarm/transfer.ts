@@ -68,6 +68,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   #fillAgain = false
   #pausedUntil = 0
   #lateTimer: NodeJS.Timeout | undefined
+  #fillSoon: NodeJS.Immediate | undefined
   #closed = false
 
   /** Rejects where the storage cannot say what it has. */
@@ -196,6 +197,11 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   }
 
   onReject(peer: Peer, block: BlockRequest): void {
+    // Others may have had nothing to do.
+    this.#fillSoon ??= setImmediate(() => {
+      this.#fillSoon = undefined
+      this.fillAll()
+    })
     // Who chokes us rejects everything; who does not would reject it again and again.
     if (peer.wire.control.peerChoking) this.#picker.giveBack(peer, block)
     else this.#picker.refused(peer, block, performance.now())
@@ -274,6 +280,7 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
   async close(options: { destroy?: boolean } = {}): Promise<void> {
     this.#closed = true
     clearTimeout(this.#lateTimer)
+    clearImmediate(this.#fillSoon)
     this.#options.budget.leave(this.#reclaim, this.#fillLater)
     for (const piece of this.#picker.startedPieces) {
       if (this.#picker.blocksOf(piece)?.isComplete === false) this.#drop(piece)
@@ -374,9 +381,11 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     this.#options.handler.onWarning(poison)
     if (liar !== undefined) this.#options.handler.onLiar(liar)
     const nobodyLeft = this.#options.peers.size === 0 && !this.#options.handler.expectsPeers()
-    if (failures >= this.#options.limits.pieceFailures || (liar !== undefined && nobodyLeft)) {
-      this.#poisoned.set(piece, poison)
-      this.#options.handler.onLost(piece)
+    const hopeless = liar !== undefined && nobodyLeft ? this.#suspects.pieces : []
+    const poisoned = failures >= this.#options.limits.pieceFailures ? [piece] : hopeless
+    for (const one of poisoned) {
+      this.#poisoned.set(one, poison)
+      this.#options.handler.onLost(one)
     }
     this.fillAll()
   }

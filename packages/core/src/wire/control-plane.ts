@@ -110,14 +110,20 @@ export class ControlPlane {
     infoHash: Uint8Array,
     peerId: Uint8Array,
     extended: Record<string, number | string | Uint8Array>,
+    { dht = false }: { dht?: boolean } = {},
   ): void {
     this.#wire.extendedHandshake = extended
-    this.#wire.handshake(infoHash, peerId, { fast: true })
+    this.#wire.handshake(infoHash, peerId, { fast: true, dht })
   }
 
   receiveHandshake({ reserved, infoHash, peerId }: Handshake): void {
     const bytes = Buffer.concat([HANDSHAKE_NAME, reserved, infoHash, peerId])
     this.#wire._onHandshakeBuffer(bytes)
+  }
+
+  /** Tells where our DHT node listens (BEP 5). */
+  dhtPort(port: number): void {
+    this.#wire.port(port)
   }
 
   keepAlive(): void {

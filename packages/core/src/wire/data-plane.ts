@@ -25,6 +25,8 @@ export interface BlockHandler {
 export interface BlockProvider {
   /** The piece is verified and may leave; its bytes, else undefined. */
   pieceRange(piece: number): ByteRange | undefined
+  /** Bytes that may leave now; where it is none, `pump` is called once some may. @defaultValue any */
+  allowance?(): number
   /** Verified bytes of the torrent. Rejects when they are not to be had (any more). */
   read(span: ByteRange): Promise<Uint8Array>
 }
@@ -125,7 +127,8 @@ export class DataPlane {
     this.#arriving = asked
     if (asked === undefined) {
       if (this.#cancelled > 0) this.#cancelled--
-      else if (++this.#unasked > UNASKED_AT_MOST) throw protocolError('blocks that nobody asked for')
+      else if (++this.#unasked > UNASKED_AT_MOST)
+        throw protocolError('blocks that nobody asked for')
       return undefined
     }
     return this.#options.handler.onBlockStart(asked)
@@ -205,7 +208,10 @@ export class DataPlane {
   }
 
   async #serveRun(): Promise<void> {
-    const run = this.#takeRun()
+    const atMost = this.#provider?.allowance?.() ?? READ_BYTES
+    this.#serving = atMost > 0
+    if (!this.#serving) return
+    const run = this.#takeRun(Math.min(atMost, READ_BYTES))
     const chokes = this.#chokes
     const first = run[0]
     const provider = this.#provider
@@ -226,13 +232,17 @@ export class DataPlane {
         continue
       }
       const at = block.begin - begin
-      this.#options.outbox.pushBlock(block.piece, block.begin, bytes.subarray(at, at + block.length))
+      this.#options.outbox.pushBlock(
+        block.piece,
+        block.begin,
+        bytes.subarray(at, at + block.length),
+      )
       this.uploaded += block.length
     }
   }
 
   /** Takes the requests at the head of the queue that lie one behind the other in one piece. */
-  #takeRun(): BlockRequest[] {
+  #takeRun(atMost: number): BlockRequest[] {
     const first = this.#queue[0]
     if (first === undefined) return []
     let end = first.begin + first.length
@@ -240,7 +250,7 @@ export class DataPlane {
     for (; count < this.#queue.length; count++) {
       const next = this.#queue[count] as BlockRequest
       const follows = next.piece === first.piece && next.begin === end
-      if (!follows || end + next.length - first.begin > READ_BYTES) break
+      if (!follows || end + next.length - first.begin > atMost) break
       end += next.length
     }
     return this.#queue.splice(0, count)
@@ -289,4 +299,3 @@ function blockOf(payload: Uint8Array): BlockRequest {
     length: readUint32(payload, 8),
   }
 }
-

@@ -239,7 +239,9 @@ export function protocolError(what: string): IsthmusError {
 export function readUint32(bytes: Uint8Array, at: number): number {
   return (
     ((bytes[at] as number) * 0x1000000 +
-      (((bytes[at + 1] as number) << 16) | ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number))) >>>
+      (((bytes[at + 1] as number) << 16) |
+        ((bytes[at + 2] as number) << 8) |
+        (bytes[at + 3] as number))) >>>
     0
   )
 }

@@ -33,6 +33,11 @@ export function supportsExtensions(handshake: Handshake): boolean {
   return ((handshake.reserved[5] ?? 0) & 0x10) !== 0
 }
 
+/** BEP 5: the sender takes part in the DHT. */
+export function supportsDht(handshake: Handshake): boolean {
+  return ((handshake.reserved[7] ?? 0) & 0x01) !== 0
+}
+
 export function supportsFast(handshake: Handshake): boolean {
   return ((handshake.reserved[7] ?? 0) & 0x04) !== 0
 }

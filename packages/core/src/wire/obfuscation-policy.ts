@@ -2,11 +2,13 @@ import { isHandshakeStart } from './handshake.ts'
 
 /**
  * Which connections are made and taken:
+ * - `allow`: peers are dialled plain, which costs a round trip less, and obfuscated where that fails;
+ *   incoming ones may be either
  * - `prefer`: peers are dialled obfuscated, and plain where that fails; incoming ones may be either
  * - `require`: only obfuscated ones, both ways
  * - `refuse`: only plain ones, both ways
  */
-export type ObfuscationPolicy = 'prefer' | 'require' | 'refuse'
+export type ObfuscationPolicy = 'allow' | 'prefer' | 'require' | 'refuse'
 
 /** What follows an obfuscated handshake: messages as they are, or all bytes through RC4. */
 export type ObfuscationMethod = 'plaintext' | 'rc4'
@@ -15,7 +17,7 @@ export type ObfuscationMethod = 'plaintext' | 'rc4'
 export type ConnectionKind = 'plain' | 'obfuscated'
 
 export interface ObfuscationSettings {
-  /** @defaultValue 'prefer' */
+  /** @defaultValue 'allow' */
   readonly policy?: ObfuscationPolicy | undefined
   /**
    * Methods that are offered and taken. Whoever was dialled chooses: the first of its own that was
@@ -30,6 +32,8 @@ const PROTOCOL_LENGTH = 20
 /** How to dial a peer: first like this, then, on another connection, like that. */
 export function dialKinds(policy: ObfuscationPolicy): readonly ConnectionKind[] {
   switch (policy) {
+    case 'allow':
+      return ['plain', 'obfuscated']
     case 'prefer':
       return ['obfuscated', 'plain']
     case 'require':
@@ -46,7 +50,7 @@ export function acceptsKind(policy: ObfuscationPolicy, kind: ConnectionKind): bo
 
 /** The methods that these settings mean. @throws RangeError where there is none */
 export function payloadMethods(settings: ObfuscationSettings): readonly ObfuscationMethod[] {
-  const { policy = 'prefer' } = settings
+  const { policy = 'allow' } = settings
   const { methods = policy === 'require' ? ['rc4'] : ['plaintext', 'rc4'] } = settings
   if (methods.length === 0) throw new RangeError('obfuscation needs a method for the payload')
   return methods

@@ -18,16 +18,36 @@ export class Outbox {
   #sealed = 0
   #scheduled: NodeJS.Immediate | undefined
   #closed = false
+  #held: boolean
+  #encrypt: ((bytes: Uint8Array) => void) | undefined
   /** Milliseconds of `performance.now()` when bytes last left. */
   lastSentAt = 0
 
-  constructor(socket: Socket) {
+  /** `held`: nothing leaves before `release`. */
+  constructor(socket: Socket, { held = false }: { held?: boolean } = {}) {
     this.#socket = socket
+    this.#held = held
   }
 
   /** Bytes that the socket has not taken yet. */
   get pendingBytes(): number {
     return this.#socket.writableLength + this.#partBytes + (this.#used - this.#sealed)
+  }
+
+  /** What waits while it is held, taken out of it. */
+  takeHeld(): Uint8Array {
+    this.#seal()
+    const bytes = Buffer.concat(this.#parts)
+    this.#parts = []
+    this.#partBytes = 0
+    return bytes
+  }
+
+  /** From now on bytes leave, changed in place by `encrypt` where it is given. */
+  release(encrypt?: (bytes: Uint8Array) => void): void {
+    this.#held = false
+    this.#encrypt = encrypt
+    this.#schedule()
   }
 
   /** Takes over `bytes` unless they are few. */
@@ -70,6 +90,7 @@ export class Outbox {
 
   /** Hands all that waits to the socket now. */
   flush(): void {
+    if (this.#held) return
     if (this.#scheduled !== undefined) clearImmediate(this.#scheduled)
     this.#scheduled = undefined
     this.#seal()
@@ -78,6 +99,13 @@ export class Outbox {
     this.#parts = []
     this.#partBytes = 0
     this.lastSentAt = performance.now()
+    if (this.#encrypt !== undefined) {
+      // A copy: blocks are views of what others read too.
+      const bytes = Buffer.concat(parts)
+      this.#encrypt(bytes)
+      this.#socket.write(bytes)
+      return
+    }
     if (parts.length === 1) {
       this.#socket.write(parts[0] as Uint8Array)
       return

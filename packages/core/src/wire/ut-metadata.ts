@@ -7,7 +7,12 @@ export const METADATA_PIECE_LENGTH = 16_384
 /** The messages of BEP 9. */
 export type MetadataMessage =
   | { readonly type: 'request'; readonly piece: number }
-  | { readonly type: 'data'; readonly piece: number; readonly totalSize: number; readonly data: Uint8Array }
+  | {
+      readonly type: 'data'
+      readonly piece: number
+      readonly totalSize: number
+      readonly data: Uint8Array
+    }
   | { readonly type: 'reject'; readonly piece: number }
 
 /** How many pieces an info dictionary of `size` bytes has. */
@@ -31,7 +36,8 @@ export function decodeMetadataMessage(payload: Uint8Array): MetadataMessage | un
   if (type !== 1) return undefined
   const totalSize = value.get('total_size')
   const data = payload.subarray(end)
-  if (typeof totalSize !== 'number' || totalSize <= 0) throw protocolError('metadata without a size')
+  if (typeof totalSize !== 'number' || totalSize <= 0)
+    throw protocolError('metadata without a size')
   if (data.length === 0 || data.length > METADATA_PIECE_LENGTH) {
     throw protocolError(`a metadata piece of ${data.length} bytes`)
   }

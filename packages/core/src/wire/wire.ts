@@ -6,6 +6,8 @@ import { type BlockHandler, DataPlane } from './data-plane.ts'
 import { type FrameHandler, FrameReader, protocolError, readUint32 } from './frames.ts'
 import type { Handshake } from './handshake.ts'
 import { MessageId } from './message-id.ts'
+import type { ObfuscatedStream } from './obfuscated-stream.ts'
+import { Obfuscation, type ObfuscationOptions, type ResponderOptions } from './obfuscation.ts'
 import { Outbox } from './outbox.ts'
 
 /** What the owner of a connection is told. */
@@ -21,7 +23,14 @@ export interface WireOptions {
   readonly handler: WireHandler
   readonly limits: Limits
   readonly extensions: readonly string[]
+  /** The layer under the frames (MSE): which end we are. @defaultValue none, every byte is plain */
+  readonly obfuscation?: WireObfuscation | undefined
 }
+
+/** `initiate` once our handshake was queued, see {@link Wire.obfuscate}; `respond` takes plain peers too. */
+export type WireObfuscation =
+  | { readonly role: 'initiate'; readonly options: ObfuscationOptions }
+  | { readonly role: 'respond'; readonly options: ResponderOptions }
 
 /** The shape of the torrent, against which indices are checked. */
 export interface WireShape {
@@ -40,15 +49,21 @@ export class Wire {
   readonly #frames: FrameReader
   readonly #handler: WireHandler
   #shape: WireShape | undefined
+  /** Its handshake is not through yet. */
+  #obfuscation: Obfuscation | undefined
+  #stream: ObfuscatedStream | undefined
   #closed = false
   /** Milliseconds of `performance.now()` when the peer last said something. */
   lastReceivedAt: number
 
-  constructor(socket: Socket, { handler, limits, extensions }: WireOptions) {
+  constructor(socket: Socket, { handler, limits, extensions, obfuscation }: WireOptions) {
     this.#socket = socket
     this.#handler = handler
     this.lastReceivedAt = performance.now()
-    this.#outbox = new Outbox(socket)
+    this.#outbox = new Outbox(socket, { held: obfuscation !== undefined })
+    if (obfuscation?.role === 'respond') {
+      this.#obfuscation = Obfuscation.respond(obfuscation.options)
+    }
     this.control = new ControlPlane({
       push: (bytes) => this.#outbox.push(bytes),
       handler,
@@ -64,7 +79,9 @@ export class Wire {
     })
     this.#frames = new FrameReader(this.#frameHandler(), limits)
     socket.on('drain', () => this.data.pump())
-    socket.on('error', (cause) => this.#end(new IsthmusError('ISTHMUS_WIRE_CLOSED', 'the connection broke', { cause })))
+    socket.on('error', (cause) =>
+      this.#end(new IsthmusError('ISTHMUS_WIRE_CLOSED', 'the connection broke', { cause })),
+    )
     socket.on('close', () => this.#end(undefined))
   }
 
@@ -81,6 +98,23 @@ export class Wire {
     return this.#outbox.pendingBytes
   }
 
+  /** The torrent that an obfuscated connection was opened for; undefined for a plain one. */
+  get obfuscatedInfoHash(): Uint8Array | undefined {
+    return this.#stream?.infoHash
+  }
+
+  /** Whether the obfuscated handshake, if one was wanted, is through. */
+  get isThrough(): boolean {
+    return this.#obfuscation === undefined
+  }
+
+  /** As the side that dialed: hides the connection, beginning with our handshake, which was queued before. */
+  obfuscate(infoHash: Uint8Array, options: ObfuscationOptions): void {
+    const initialPayload = this.#outbox.takeHeld()
+    this.#obfuscation = Obfuscation.initiate({ ...options, infoHash, initialPayload })
+    this.#socket.write(this.#obfuscation.start())
+  }
+
   /** From now on indices are checked; before (while metadata is missing) only their form is. */
   setShape(shape: WireShape): void {
     this.#shape = shape
@@ -92,12 +126,18 @@ export class Wire {
     if (this.#closed) return
     this.lastReceivedAt = performance.now()
     try {
-      this.#frames.push(chunk)
+      if (this.#obfuscation !== undefined) this.#uncover(this.#obfuscation, chunk)
+      else {
+        if (this.#stream?.encrypts) this.#stream.decrypt(chunk)
+        this.#frames.push(chunk)
+      }
     } catch (error) {
       this.close(
         isIsthmusError(error)
           ? error
-          : new IsthmusError('ISTHMUS_INTERNAL', 'a message could not be handled', { cause: error }),
+          : new IsthmusError('ISTHMUS_INTERNAL', 'a message could not be handled', {
+              cause: error,
+            }),
       )
     }
     if (this.#closed) return
@@ -133,6 +173,16 @@ export class Wire {
     // Before the data plane forgets: what was asked for here must be asked for elsewhere.
     this.#handler.onClose(error)
     this.data.close()
+  }
+
+  #uncover(obfuscation: Obfuscation, chunk: Uint8Array): void {
+    const { send, stream, received } = obfuscation.receive(chunk)
+    if (send.length > 0) this.#socket.write(send)
+    if (stream === undefined) return
+    this.#obfuscation = undefined
+    this.#stream = stream
+    this.#outbox.release(stream.encrypts ? (bytes) => stream.encrypt(bytes) : undefined)
+    this.#frames.push(received)
   }
 
   #frameHandler(): FrameHandler {
@@ -184,7 +234,11 @@ export class Wire {
       case MessageId.request:
       case MessageId.cancel:
       case MessageId.reject:
-        return this.#checkBlock(readUint32(payload, 0), readUint32(payload, 4), readUint32(payload, 8))
+        return this.#checkBlock(
+          readUint32(payload, 0),
+          readUint32(payload, 4),
+          readUint32(payload, 8),
+        )
     }
   }
 
