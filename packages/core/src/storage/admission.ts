@@ -28,7 +28,8 @@ export class Admission {
   /** In order of use. */
   readonly #residents = new Map<string, Resident>()
   readonly #waiting = new Map<string, number>()
-  readonly #evicting = new Set<string>()
+  /** Being thrown out; their places are free once that is done. */
+  readonly #leaving = new Set<Resident>()
   #heldBytes = 0
 
   static readonly #all = new WeakMap<StorageCapacity, Admission>()
@@ -104,14 +105,20 @@ export class Admission {
   #makeRoom(distance: number): void {
     let excess = this.#heldBytes - this.#capacity.maxBytes
     for (const bytes of this.#waiting.values()) excess += bytes
-    for (const key of this.#evicting) excess -= this.#residents.get(key)?.bytes ?? 0
+    for (const { bytes } of this.#leaving) excess -= bytes
     while (excess > 0) {
       const victim = this.#victim(distance)
       if (victim === undefined) return
-      const [key, { tenant, piece }] = victim
-      excess -= victim[1].bytes
-      this.#evicting.add(key)
-      void tenant.evict(piece).finally(() => this.#evicting.delete(key))
+      const [key, resident] = victim
+      excess -= resident.bytes
+      // Wanted again while it goes, it needs a place of its own.
+      this.#residents.delete(key)
+      this.#leaving.add(resident)
+      void resident.tenant.evict(resident.piece).finally(() => {
+        this.#leaving.delete(resident)
+        this.#heldBytes -= resident.bytes
+        resident.place[Symbol.dispose]()
+      })
     }
   }
 
@@ -120,8 +127,7 @@ export class Admission {
     let farthest = distance
     let victim: [string, Resident] | undefined
     for (const entry of this.#residents) {
-      const [key, { tenant, piece }] = entry
-      if (this.#evicting.has(key)) continue
+      const [, { tenant, piece }] = entry
       const far = tenant.distanceOf(piece)
       if (far === undefined || far <= farthest) continue
       if (far === Number.POSITIVE_INFINITY) return entry

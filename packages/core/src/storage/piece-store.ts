@@ -60,7 +60,9 @@ export class PieceStore implements Tenant {
   /** Whole, and not yet known to be right or not yet stored: they keep their place. */
   readonly #accepting = new Set<number>()
   readonly #writing = new Map<number, Promise<void>>()
+  readonly #evicting = new Map<number, Promise<void>>()
   readonly #closing = new AbortController()
+  readonly #watching: Disposable | undefined
   #closed: Promise<void> | undefined
 
   private constructor(options: PieceStoreOptions, present: Bitfield, verified: Bitfield) {
@@ -73,6 +75,7 @@ export class PieceStore implements Tenant {
     this.#admission = capacity === undefined ? undefined : Admission.of(capacity)
     this.available = trust === 'mutable' ? present.copy() : verified.copy()
     this.#unchecked = new Bitfield(this.layout.pieceCount)
+    this.#watching = options.storage.watch?.((piece, there) => this.#changed(piece, there))
     if (trust === 'mutable') return
     for (let piece = 0; piece < this.layout.pieceCount; piece++) {
       if (present.has(piece) && !verified.has(piece)) this.#unchecked.set(piece)
@@ -181,7 +184,7 @@ export class PieceStore implements Tenant {
       return moveInto(bytes, await this.#storage.read(span, { signal, into: bytes }))
     } catch (error) {
       if (signal?.aborted) throw error
-      throw this.#lost(span, error)
+      throw await this.#lost(span, error)
     }
   }
 
@@ -222,16 +225,19 @@ export class PieceStore implements Tenant {
   async evict(piece: number): Promise<void> {
     if (!this.available.has(piece)) {
       this.#options.handler.onDropped(piece)
-      this.#admission?.release(this.#owner, piece)
       return
     }
+    const evicting = this.#evict(piece).finally(() => this.#evicting.delete(piece))
+    this.#evicting.set(piece, evicting)
     this.#forget(piece)
+    await evicting
+  }
+
+  async #evict(piece: number): Promise<void> {
     try {
       await this.#storage.evict?.(piece)
     } catch (cause) {
       this.#options.handler.onWarning(storageFailed(cause))
-    } finally {
-      this.#admission?.release(this.#owner, piece)
     }
   }
 
@@ -243,6 +249,7 @@ export class PieceStore implements Tenant {
 
   async #close(destroy: boolean): Promise<void> {
     this.#closing.abort(new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'the storage is closed'))
+    this.#watching?.[Symbol.dispose]()
     const underWay = [this.#writing, this.#checking, this.#filling]
     await Promise.allSettled(underWay.flatMap((work) => [...work.values()]))
     const { pieceCount } = this.layout
@@ -295,6 +302,8 @@ export class PieceStore implements Tenant {
 
   async #write(piece: number, bytes: Uint8Array): Promise<void> {
     const { start } = this.layout.pieceRange(piece)
+    // Wanted again before it was gone.
+    await this.#evicting.get(piece)
     await this.#storage.write?.(start, this.#given(bytes))
     await this.#storage.commit?.(piece)
   }
@@ -408,6 +417,7 @@ export class PieceStore implements Tenant {
   }
 
   #arrived(piece: number): void {
+    this.#unchecked.clear(piece)
     if (this.available.set(piece)) this.#options.handler.onVerified(piece)
   }
 
@@ -417,15 +427,38 @@ export class PieceStore implements Tenant {
   }
 
   /** A storage that cannot give back what it took: those pieces are fetched again. */
-  #lost(span: ByteRange, cause: unknown): IsthmusError {
+  async #lost(span: ByteRange, cause: unknown): Promise<IsthmusError> {
     const pieces = this.layout.piecesOf(span)
     for (let piece = pieces.start; piece < pieces.end; piece++) {
-      this.#forget(piece)
+      if (pieces.end - pieces.start > 1 && (await this.#isReadable(piece))) continue
+      // In this order: told that it is gone, somebody may ask for a place for it at once.
       this.#admission?.release(this.#owner, piece)
+      this.#forget(piece)
     }
     if (isIsthmusError(cause, 'ISTHMUS_PIECE_MISSING')) return cause
     this.#options.handler.onWarning(storageFailed(cause))
     return pieceMissing(pieces.start, cause)
+  }
+
+  async #isReadable(piece: number): Promise<boolean> {
+    const { start } = this.layout.pieceRange(piece)
+    try {
+      await this.#storage.read({ start, end: start + 1 })
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Presence changed behind our back. */
+  #changed(piece: number, present: boolean): void {
+    if (present && !this.available.has(piece) && this.#storage.trust === 'owned') {
+      this.#unchecked.set(piece)
+      this.#options.handler.onAdmitted()
+    } else if (!present && this.available.has(piece)) {
+      this.#admission?.release(this.#owner, piece)
+      this.#forget(piece)
+    } else if (!present) this.#unchecked.clear(piece)
   }
 
   #hashOf(piece: number): Uint8Array {
