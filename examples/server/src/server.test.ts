@@ -53,7 +53,9 @@ test('peers are accepted on loopback until another host is named', async () => {
 
 test('what is not there yet is refused before anything is opened', async () => {
   const lines: string[] = []
-  await expect(startServer({ trackerPort: 6969 }, (line) => lines.push(line))).rejects.toMatchObject({
+  await expect(
+    startServer({ trackerPort: 6969 }, (line) => lines.push(line)),
+  ).rejects.toMatchObject({
     code: 'ISTHMUS_CONFIG_UNSUPPORTED',
   })
   expect(lines).toEqual([])

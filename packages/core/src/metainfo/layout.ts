@@ -106,7 +106,8 @@ export class Layout {
 
   pieceSize(index: number): number {
     // Asked for every block that comes: all pieces but the last are alike where files touch.
-    if (!this.#align && index >= 0 && index < this.pieceCount - 1) return this.pieceLength
+    const alike = !this.#align && Number.isInteger(index) && index >= 0
+    if (alike && index < this.pieceCount - 1) return this.pieceLength
     const { start, end } = this.pieceRange(index)
     return end - start
   }

@@ -18,9 +18,8 @@ import { MetadataExchange } from './metadata-exchange.ts'
 import type { OwnAddress } from './own-address.ts'
 import { Peer, type PeerHandler } from './peer.ts'
 import { PeerExchange } from './peer-exchange.ts'
-import { peerPriority } from './peer-priority.ts'
 import { connectSocket } from './peer-sockets.ts'
-import { leastUseful } from './peer-turnover.ts'
+import { PeerTurnover } from './peer-turnover.ts'
 import { PieceNotices } from './piece-notices.ts'
 import { RateMeter } from './rate-meter.ts'
 import type { SharedRates } from './rates.ts'
@@ -66,7 +65,6 @@ const KEEP_ALIVE_MS = 60_000
 const HOUSEKEEPING_MS = 1000
 /** Two seeds have nothing to say to each other. */
 const SEED_RETRY_MS = 30 * 60_000
-const TURNOVER_MS = 30_000
 
 /** The peers of one torrent: whom we know, who is connected, who gets what. */
 export class Swarm implements PeerHandler {
@@ -78,6 +76,7 @@ export class Swarm implements PeerHandler {
   readonly #metadata: MetadataExchange
   readonly #slots: UploadSlots
   readonly #exchange: PeerExchange
+  readonly #turnover: PeerTurnover
   readonly #notices = new PieceNotices(this.peers)
   readonly #known = new Map<Peer, KnownPeer>()
   /** Dialed, its handshake still to come. */
@@ -85,9 +84,6 @@ export class Swarm implements PeerHandler {
   readonly #connectLater = () => this.#connect()
   #metainfo: Metainfo | undefined
   #transfer: Transfer | undefined
-  /** For which address of ours the book is in order. */
-  #prioritizedFor: string | undefined
-  #turnedOverAt = 0
   /** Places that are free and taken already: nobody is dialed for them. */
   #reserved = 0
   #housekeeping: NodeJS.Timeout | undefined
@@ -108,6 +104,13 @@ export class Swarm implements PeerHandler {
       seeding: options.seeding,
       random,
       isSeeding: () => this.#isComplete,
+    })
+    this.#turnover = new PeerTurnover({
+      peers: this.peers,
+      book: this.#book,
+      ownAddress: options.ownAddress,
+      port: options.port,
+      isComplete: () => this.#isComplete,
     })
     this.#exchange = new PeerExchange({
       guard: options.guard,
@@ -138,6 +141,7 @@ export class Swarm implements PeerHandler {
       if (this.#book.add(address)) added++
       else if (now) this.#book.hurry(address)
     }
+    if (added > 0 || now) this.#transfer?.forgive()
     this.#connect()
     return added
   }
@@ -210,7 +214,7 @@ export class Swarm implements PeerHandler {
     peer.wire.control.presence(have?.bytes, which)
     if (dhtPort !== undefined && peer.speaksDht) peer.wire.control.dhtPort(dhtPort)
     this.#settled(peer)
-    this.#noteOwnAddress(peer)
+    this.#turnover.joined(peer)
     this.#shareRates(peer)
     this.peers.add(peer)
     this.#startHousekeeping()
@@ -389,44 +393,9 @@ export class Swarm implements PeerHandler {
     }
     if (!peer.incoming || this.peers.size < limits.torrentPeers) return true
     this.#reserved++
-    const hasRoom = this.#makeRoom(this.#priorityOf(peer.address))
+    const hasRoom = this.#turnover.makeRoomFor(peer.address, performance.now())
     this.#reserved--
     return hasRoom
-  }
-
-  /** Somebody of a better priority may take the place of who is of no use (BEP 40). */
-  #makeRoom(priority: number): boolean {
-    const least = leastUseful(this.peers, performance.now(), {
-      isComplete: this.#isComplete,
-      priorityOf: (peer) => this.#priorityOf(peer.address),
-    })
-    if (least === undefined || least.priority >= priority) return false
-    least.peer.close()
-    return true
-  }
-
-  #priorityOf(address: PeerAddress): number {
-    const host = this.#options.ownAddress.towards(address.host)
-    if (host === undefined) return 0
-    return peerPriority({ host, port: this.#options.port() ?? 0 }, address)
-  }
-
-  #noteOwnAddress(peer: Peer): void {
-    const { ownAddress } = this.#options
-    if (peer.localHost !== undefined) ownAddress.connectedFrom(peer.localHost)
-    const own = ownAddress.towards(peer.address.host)
-    if (own === this.#prioritizedFor) return
-    this.#prioritizedFor = own
-    this.#book.prioritize((address) => this.#priorityOf(address))
-  }
-
-  /** Now and then somebody who is known and was never tried gets the place of who is of no use. */
-  #turnOver(now: number): void {
-    const { torrentPeers } = this.#options.limits
-    if (now - this.#turnedOverAt < TURNOVER_MS || this.peers.size < torrentPeers) return
-    this.#turnedOverAt = now
-    const known = this.#book.next(now)
-    if (known !== undefined && known.failures === 0) this.#makeRoom(this.#priorityOf(known.address))
   }
 
   /**
@@ -511,7 +480,7 @@ export class Swarm implements PeerHandler {
   #keepHouse(now: number): void {
     const { limits } = this.#options
     this.#metadata.checkProgress(now - limits.requestMs)
-    this.#turnOver(now)
+    if (this.peers.size >= limits.torrentPeers) this.#turnover.check(now)
     if (!this.#metainfo?.private) this.#exchange.tell(this.peers, now)
     for (const peer of this.peers) {
       const { wire } = peer

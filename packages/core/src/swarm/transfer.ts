@@ -140,13 +140,17 @@ export class Transfer implements PieceStoreHandler, BlockProvider {
     return this.#poisoned.get(piece)
   }
 
+  /** Somebody may come who has what all others had wrong: pieces that were given up are tried again. */
+  forgive(): void {
+    this.#poisoned.clear()
+  }
+
   // Peers
 
   addPeer(peer: Peer): void {
     this.#picker.addPeer(peer)
     if (peer.pieces !== undefined) this.#picker.peerHasAll(peer, peer.pieces)
-    // Somebody else may have what all the others had wrong.
-    this.#poisoned.clear()
+    this.forgive()
   }
 
   removePeer(peer: Peer): void {

@@ -7,7 +7,7 @@ import { MessageId } from './message-id.ts'
 
 /** What a peer says, as facts in the order in which they came. */
 export interface ControlHandler {
-  /** Both handshakes are through, and nothing else was said yet: the place for {@link ControlPlane.presence}. */
+  /** Both handshakes are through, and nothing else was said yet: the place for `presence`. */
   onOpen(): void
   onChoke(): void
   onUnchoke(): void

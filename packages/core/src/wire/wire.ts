@@ -128,7 +128,8 @@ export class Wire {
     try {
       if (this.#obfuscation !== undefined) this.#uncover(this.#obfuscation, chunk)
       else {
-        if (this.#stream?.encrypts) this.#stream.decrypt(chunk)
+        // Also where the payload is plain: the initial payload, which may come late, is not.
+        this.#stream?.decrypt(chunk)
         this.#frames.push(chunk)
       }
     } catch (error) {
