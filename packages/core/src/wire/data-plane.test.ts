@@ -179,6 +179,18 @@ describe('a reject', () => {
     expect(plane.outstanding).toBe(1)
   })
 
+  test('of a block that was cancelled says nothing about a later request for it', () => {
+    const { plane, handler } = open()
+    plane.request(block(1), 0)
+    plane.cancel(block(1))
+    plane.request(block(1), 10)
+    plane.onReject(payload(block(1)))
+    expect(handler.calls).toEqual([])
+    expect(plane.outstanding).toBe(1)
+    plane.onReject(payload(block(1)))
+    expect(handler.calls).toEqual(['reject 1 0 16384'])
+  })
+
   test('of everything is a choke without the fast extension', () => {
     const { plane, handler } = open()
     plane.request(block(1), 0)

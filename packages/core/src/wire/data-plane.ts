@@ -65,6 +65,9 @@ export class DataPlane {
   /** The one of them whose block is arriving. */
   #arriving: Outstanding | undefined
   #blocksPerPiece = BLOCKS_AT_MOST
+  /** Cancels that no answer came to yet, by block: with the fast extension one comes to each (BEP 6). */
+  readonly #cancels = new Map<number, number>()
+  /** Without it, how many blocks may come that nobody waits for any more. */
   #cancelled = 0
   #unasked = 0
   #provider: BlockProvider | undefined
@@ -110,8 +113,10 @@ export class DataPlane {
 
   /** The answer, if it was under way already, is dropped when it comes. */
   cancel(block: BlockRequest): void {
-    if (!this.#asked.delete(this.#keyOf(block.piece, block.begin))) return
-    this.#cancelled++
+    const key = this.#keyOf(block.piece, block.begin)
+    if (!this.#asked.delete(key)) return
+    if (this.#options.hasFast()) this.#cancels.set(key, (this.#cancels.get(key) ?? 0) + 1)
+    else this.#cancelled++
     this.#options.outbox.pushNumbers(MessageId.cancel, block.piece, block.begin, block.length)
   }
 
@@ -126,9 +131,11 @@ export class DataPlane {
     const asked = this.#find(piece, begin, length)
     this.#arriving = asked
     if (asked === undefined) {
+      if (this.#isAnswered(this.#keyOf(piece, begin))) return undefined
       if (this.#cancelled > 0) this.#cancelled--
-      else if (++this.#unasked > UNASKED_AT_MOST)
+      else if (++this.#unasked > UNASKED_AT_MOST) {
         throw protocolError('blocks that nobody asked for')
+      }
       return undefined
     }
     return this.#options.handler.onBlockStart(asked)
@@ -145,10 +152,21 @@ export class DataPlane {
 
   onReject(payload: Uint8Array): void {
     const { piece, begin, length } = blockOf(payload)
+    // The answer to a cancel says nothing about a request that came after it.
+    if (this.#isAnswered(this.#keyOf(piece, begin))) return
     const asked = this.#find(piece, begin, length)
     if (asked === undefined) return
     this.#asked.delete(this.#keyOf(piece, begin))
     this.#options.handler.onReject(asked)
+  }
+
+  /** Whether a cancel of this block was waiting for its answer, which this is. */
+  #isAnswered(key: number): boolean {
+    const waiting = this.#cancels.get(key)
+    if (waiting === undefined) return false
+    if (waiting > 1) this.#cancels.set(key, waiting - 1)
+    else this.#cancels.delete(key)
+    return true
   }
 
   /** From now on the peer's requests can be answered. */

@@ -171,7 +171,7 @@ describe('messages', () => {
     expect(readers).toHaveLength(200)
   })
 
-  test('that were long leave nothing behind', () => {
+  test('that were long leave nothing behind', async () => {
     const readers: FrameReader[] = []
     collectGarbage()
     const before = process.memoryUsage().arrayBuffers
@@ -183,8 +183,13 @@ describe('messages', () => {
       log.calls.length = 0
       readers.push(reader)
     }
-    collectGarbage()
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 * MIB)
+    const held = () => process.memoryUsage().arrayBuffers - before
+    // Some engines free buffers a while after the collection that found them.
+    for (let tries = 0; tries < 100 && held() >= 8 * MIB; tries++) {
+      collectGarbage()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    expect(held()).toBeLessThan(8 * MIB)
     expect(readers).toHaveLength(32)
   })
 })
