@@ -7,7 +7,7 @@ const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
 
 /** The stations of core in the order of the flow. Code imports from its own station and from earlier steps. */
 const steps = [
-  ['errors', 'limits', 'signal', 'byte-source', 'typed-event-emitter'],
+  ['errors', 'limits', 'signal', 'byte-source', 'copy-bytes', 'typed-event-emitter'],
   ['metainfo', 'lock', 'net', 'hash'],
   ['wire', 'storage', 'chain', 'discovery'],
   ['picker'],

@@ -1,4 +1,5 @@
 import { assertRange, type ByteRange } from '../byte-source.ts'
+import { copyBytes } from '../copy-bytes.ts'
 import { IsthmusError } from '../errors.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
 import type { Layout } from '../metainfo/layout.ts'
@@ -171,7 +172,7 @@ class MemoryPieces implements PieceStorage {
     const target = part.start - bytesStart
     // Written and yet not held: padding.
     if (held === undefined) bytes.fill(0, target, part.end - bytesStart)
-    else bytes.set(held.subarray(part.start - pieceStart, part.end - pieceStart), target)
+    else copyBytes(held.subarray(part.start - pieceStart, part.end - pieceStart), bytes, target)
   }
 
   #bufferOf(piece: number, range: ByteRange): Uint8Array {

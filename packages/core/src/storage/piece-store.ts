@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events'
 import type { ByteRange } from '../byte-source.ts'
+import { copyBytes } from '../copy-bytes.ts'
 import { IsthmusError, isIsthmusError } from '../errors.ts'
 import type { Hasher } from '../hash/hasher.ts'
 import { Bitfield } from '../metainfo/bitfield.ts'
@@ -293,7 +294,7 @@ export class PieceStore implements Tenant {
     const { cache, handler } = this.#options
     if (handler.isAwaited(piece)) {
       const copy = takePieceBuffer(bytes.length)
-      copy.set(bytes)
+      copyBytes(bytes, copy, 0)
       cache.put(this.#owner, piece, copy)
       this.#arrived(piece)
     }
@@ -390,7 +391,7 @@ export class PieceStore implements Tenant {
   #given(bytes: Uint8Array): Uint8Array {
     if (this.#storage.takesShared === true || !isShared(bytes)) return bytes
     const copy = Buffer.allocUnsafeSlow(bytes.length)
-    copy.set(bytes)
+    copyBytes(bytes, copy, 0)
     // What is only lent may be in the cache, and is given back there.
     if (this.#storage.borrows !== true) recyclePieceBuffer(bytes)
     return copy
@@ -472,7 +473,7 @@ const CHECKS_AT_A_TIME = 4
 function copyOverlap(bytes: Uint8Array, start: number, into: Uint8Array, span: ByteRange): void {
   const from = Math.max(start, span.start)
   const to = Math.min(start + bytes.length, span.end)
-  into.set(bytes.subarray(from - start, to - start), from - span.start)
+  copyBytes(bytes.subarray(from - start, to - start), into, from - span.start)
 }
 
 /** A storage may answer with a buffer of its own: it is not looked at twice. */

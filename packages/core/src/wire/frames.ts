@@ -1,3 +1,4 @@
+import { copyBytes } from '../copy-bytes.ts'
 import { IsthmusError } from '../errors.ts'
 import { decodeHandshake, HANDSHAKE_LENGTH, type Handshake, isHandshakeStart } from './handshake.ts'
 import { isMessageLength, MessageId, mayBeLarge } from './message-id.ts'
@@ -190,7 +191,7 @@ export class FrameReader {
     const sink = this.#sink
     if (sink?.target !== undefined) {
       const bytes = take === chunk.length ? chunk : chunk.subarray(at, at + take)
-      sink.target.set(bytes, sink.offset + this.#received)
+      copyBytes(bytes, sink.target, sink.offset + this.#received)
     }
     this.#received += take
     if (this.#received < this.#length) return at + take
