@@ -1,87 +1,42 @@
-import type {
-  AbortOptions,
-  ByteRange,
-  Layout,
-  Metainfo,
-  PieceStorage,
-  Storage,
-} from '@isthmus/core'
-import { Bitfield, IsthmusError, primaryInfoHash, WrittenBytes } from '@isthmus/core'
+import type { Layout, Metainfo, PieceStorage, Storage, StorageOpenOptions } from '@isthmus/core'
+import { Bitfield, IsthmusError, WorkGate, WrittenBytes } from '@isthmus/core'
 
 /** Keeps torrents in a `Map`, where the next client finds them: yours may be a database. */
 export class MapStorage implements Storage {
-  readonly #torrents = new Map<string, Kept>()
+  readonly #torrents = new Map<string, (gate: WorkGate) => PieceStorage>()
 
-  async open({ id, layout }: Metainfo, options: AbortOptions & { namespace?: string } = {}) {
-    options.signal?.throwIfAborted()
-    const key = `${primaryInfoHash(id)} ${options.namespace ?? ''}`
-    const kept = this.#torrents.get(key) ?? new Kept(layout)
-    this.#torrents.set(key, kept)
-    return new MapPieces(layout, kept)
-  }
-}
-
-class Kept {
-  readonly bytes: Uint8Array
-  readonly written: WrittenBytes
-  readonly verified: Bitfield
-
-  constructor(layout: Layout) {
-    this.bytes = new Uint8Array(layout.length)
-    this.written = new WrittenBytes(layout)
-    this.verified = new Bitfield(layout.pieceCount)
-  }
-}
-
-class MapPieces implements PieceStorage {
-  readonly trust = 'owned'
-  readonly #layout: Layout
-  readonly #kept: Kept
-  #isOpen = true
-
-  constructor(layout: Layout, kept: Kept) {
-    this.#layout = layout
-    this.#kept = kept
-  }
-
-  async state({ signal }: AbortOptions = {}) {
-    this.#check(signal)
-    return { present: this.#kept.written.present.copy(), verified: this.#kept.verified.copy() }
-  }
-
-  async read(span: ByteRange, options: AbortOptions & { into?: Uint8Array } = {}) {
-    this.#check(options.signal)
-    if (!this.#kept.written.has(span))
-      throw new IsthmusError('ISTHMUS_PIECE_MISSING', 'not written')
-    const { into = new Uint8Array(span.end - span.start) } = options
-    into.set(this.#kept.bytes.subarray(span.start, span.end))
-    return into
-  }
-
-  async write(offset: number, bytes: Uint8Array, { signal }: AbortOptions = {}) {
-    this.#check(signal)
-    const span = { start: offset, end: offset + bytes.length }
-    this.#kept.bytes.set(bytes, offset)
-    this.#kept.written.add(span)
-    const { start, end } = this.#layout.piecesOf(span)
-    for (let piece = start; piece < end; piece++) this.#kept.verified.clear(piece)
-  }
-
-  async commit(piece: number, { signal }: AbortOptions = {}) {
-    this.#check(signal)
-    this.#kept.verified.set(piece)
-  }
-
-  async close() {
-    this.#isOpen = false
-  }
-
-  async [Symbol.asyncDispose]() {
-    await this.close()
-  }
-
-  #check(signal?: AbortSignal) {
+  async open({ infoHash, layout }: Metainfo, { namespace = '', signal }: StorageOpenOptions = {}) {
     signal?.throwIfAborted()
-    if (!this.#isOpen) throw new IsthmusError('ISTHMUS_STORAGE_CLOSED', 'this torrent was closed')
+    const key = `${infoHash} ${namespace}`
+    const open = this.#torrents.get(key) ?? keep(layout)
+    this.#torrents.set(key, open)
+    return open(new WorkGate()) // which lets nothing in once it is closed
   }
+}
+
+function keep(layout: Layout): (gate: WorkGate) => PieceStorage {
+  const [bytes, written] = [new Uint8Array(layout.length), new WrittenBytes(layout)]
+  const verified = new Bitfield(layout.pieceCount)
+  const state = async () => ({ present: written.present.copy(), verified: verified.copy() })
+  const read = async ({ start, end }: { start: number; end: number }, into?: Uint8Array) => {
+    if (!written.has({ start, end })) throw new IsthmusError('ISTHMUS_PIECE_MISSING', 'not here')
+    const found = into ?? new Uint8Array(end - start)
+    found.set(bytes.subarray(start, end))
+    return found
+  }
+  const write = async (start: number, part: Uint8Array) => {
+    bytes.set(part, start)
+    written.add({ start, end: start + part.length })
+    const pieces = layout.piecesOf({ start, end: start + part.length })
+    for (let piece = pieces.start; piece < pieces.end; piece++) verified.clear(piece)
+  }
+  return (gate) => ({
+    trust: 'owned',
+    state: (options = {}) => gate.enter(options, state),
+    read: (span, options = {}) => gate.enter(options, () => read(span, options.into)),
+    write: (offset, part, options = {}) => gate.enter(options, () => write(offset, part)),
+    commit: (piece, options = {}) => gate.enter(options, async () => void verified.set(piece)),
+    close: () => gate.close(),
+    [Symbol.asyncDispose]: () => gate.close(),
+  })
 }

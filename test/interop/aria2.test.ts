@@ -11,11 +11,16 @@ import { Server } from '../support/server.ts'
 import { startTracker } from '../support/tracker.ts'
 
 /** aria2c learns of us from a tracker, because it takes no peers by hand. */
-async function downloadFrom(address: string, infoHash: string, torrent: string): Promise<string> {
+async function downloadFrom(
+  address: string,
+  infoHash: string,
+  torrent: string,
+  encrypted = false,
+): Promise<string> {
   const tracker = endAfterTest(await startTracker())
   await announceFor(tracker.httpUrl, infoHash, address)
   const directory = await temporaryDirectory()
-  const aria2 = endAfterTest(Aria2.download({ torrent, directory, tracker: tracker.httpUrl }))
+  const aria2 = endAfterTest(Aria2.download({ torrent, directory, tracker: tracker.httpUrl, encrypted }))
   await aria2.done()
   return directory
 }
@@ -27,9 +32,12 @@ async function torrentFileOf(content: Content): Promise<string> {
 }
 
 describeWith('aria2', 'aria2 downloads from us', () => {
-  test('the sample', async () => {
+  test.each([
+    ['', false],
+    [', with encryption required', true],
+  ])('the sample%s', async (_, encrypted) => {
     const { peerAddress } = await start()
-    const directory = await downloadFrom(peerAddress, sampleInfoHash, sampleTorrentFile)
+    const directory = await downloadFrom(peerAddress, sampleInfoHash, sampleTorrentFile, encrypted)
     await expectOnDisk(directory, { files: sampleFiles })
   })
 

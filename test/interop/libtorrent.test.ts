@@ -9,15 +9,15 @@ import { Server } from '../support/server.ts'
 
 const start = async (flags?: readonly string[]) => endAfterTest(await Server.start({ flags }))
 
-async function seed(content: Content, host?: string): Promise<Libtorrent> {
+async function seed(content: Content, host?: string, encrypted = false): Promise<Libtorrent> {
   const directory = await temporaryDirectory()
   const torrent = await writeContent(content, directory)
-  return endAfterTest(await Libtorrent.seed({ torrent, directory, host }))
+  return endAfterTest(await Libtorrent.seed({ torrent, directory, host, encrypted }))
 }
 
-async function download(torrent: string, peer: string): Promise<string> {
+async function download(torrent: string, peer: string, encrypted = false): Promise<string> {
   const directory = await temporaryDirectory()
-  const client = await Libtorrent.download({ torrent, directory, peers: [peer] })
+  const client = await Libtorrent.download({ torrent, directory, peers: [peer], encrypted })
   await endAfterTest(client).done()
   return directory
 }
@@ -26,6 +26,12 @@ describeWith('libtorrent', 'what libtorrent seeds', () => {
   test('is read over HTTP while it downloads, into memory', async () => {
     const content = manyFiles(11)
     const seeder = await seed(content)
+    await expectWholeAndRanges(await start(), content, [seeder.address])
+  })
+
+  test('is read from one that requires encryption', async () => {
+    const content = manyFiles(19)
+    const seeder = await seed(content, undefined, true)
     await expectWholeAndRanges(await start(), content, [seeder.address])
   })
 
@@ -68,9 +74,12 @@ describeWith(['libtorrent', 'IPv6'], 'what libtorrent seeds at [::1]', () => {
 })
 
 describeWith('libtorrent', 'libtorrent downloads from us', () => {
-  test('the sample', async () => {
+  test.each([
+    ['', false],
+    [', with encryption required', true],
+  ])('the sample%s', async (_, encrypted) => {
     const { peerAddress } = await start()
-    const directory = await download(sampleTorrentFile, peerAddress)
+    const directory = await download(sampleTorrentFile, peerAddress, encrypted)
     await expectOnDisk(directory, { files: sampleFiles })
   })
 

@@ -7,6 +7,8 @@ export interface Aria2Options {
   readonly directory: string
   /** It takes no peers by hand, so a tracker has to name them. */
   readonly tracker: string
+  /** Makes obfuscated connections alone. @defaultValue false */
+  readonly encrypted?: boolean
 }
 
 /** aria2c downloading one torrent; it ends when it has everything. */
@@ -17,7 +19,7 @@ export class Aria2 {
     this.#child = child
   }
 
-  static download({ torrent, directory, tracker }: Aria2Options): Aria2 {
+  static download({ torrent, directory, tracker, encrypted = false }: Aria2Options): Aria2 {
     const args = [
       '--no-conf',
       '--interface=127.0.0.1',
@@ -27,6 +29,7 @@ export class Aria2 {
       '--bt-enable-lpd=false',
       '--enable-peer-exchange=false',
       `--bt-tracker=${tracker}`,
+      ...(encrypted ? ['--bt-require-crypto=true', '--bt-min-crypto-level=arc4'] : []),
       '--file-allocation=none',
       '--seed-time=0',
       '--summary-interval=0',

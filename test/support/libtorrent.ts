@@ -15,6 +15,8 @@ export interface LibtorrentOptions {
   readonly peers?: readonly string[] | undefined
   readonly trackers?: readonly string[] | undefined
   readonly place?: Place | undefined
+  /** Takes and makes obfuscated connections alone. @defaultValue false */
+  readonly encrypted?: boolean | undefined
 }
 
 /** libtorrent with one torrent, from Debian's python3-libtorrent. */
@@ -49,6 +51,7 @@ export class Libtorrent {
       ...['--listen', `${host}:0`],
       ...peers.flatMap((peer) => ['--peer', peer]),
       ...trackers.flatMap((url) => ['--tracker', url]),
+      ...(options.encrypted ? ['--encrypted'] : []),
     ]
     return Child.start(...place.wrap(debianPython, args), async (child) => {
       const [, address = ''] = await child.line(/^READY (.+)$/)

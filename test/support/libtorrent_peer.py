@@ -17,6 +17,7 @@ parser.add_argument('--dir', required=True)
 parser.add_argument('--listen', default='127.0.0.1:0')
 parser.add_argument('--peer', action='append', default=[])
 parser.add_argument('--tracker', action='append', default=[])
+parser.add_argument('--encrypted', action='store_true')
 options = parser.parse_args()
 
 
@@ -37,7 +38,13 @@ def end_with_stdin():
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 threading.Thread(target=end_with_stdin, daemon=True).start()
 
+# Obfuscated connections alone, their payload included.
+encryption = {
+    'in_enc_policy': lt.enc_policy.pe_forced, 'out_enc_policy': lt.enc_policy.pe_forced,
+    'allowed_enc_level': lt.enc_level.pe_rc4,
+} if options.encrypted else {}
 session = lt.session({
+    **encryption,
     'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
     'enable_incoming_utp': False, 'enable_outgoing_utp': False,
     'listen_interfaces': options.listen,

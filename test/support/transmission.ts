@@ -12,6 +12,8 @@ export interface TransmissionOptions {
   readonly directory: string
   /** An empty directory for its settings. */
   readonly settings: string
+  /** Takes and makes obfuscated connections alone. @defaultValue false */
+  readonly encrypted?: boolean
   /** A network of its own, so that fixed ports are free. */
   readonly place: Place
 }
@@ -49,12 +51,13 @@ export class Transmission {
   }
 
   static async #start(
-    { torrent, directory, settings, place }: TransmissionOptions,
+    { torrent, directory, settings, place, encrypted = false }: TransmissionOptions,
     ready: (transmission: Transmission) => Promise<void>,
   ): Promise<Transmission> {
     const config = {
       'bind-address-ipv4': place.host,
       'dht-enabled': false,
+      encryption: encrypted ? 2 : 1,
       'download-dir': directory,
       'lpd-enabled': false,
       'peer-port': peerPort,
