@@ -20,7 +20,9 @@ async function downloadFrom(
   const tracker = endAfterTest(await startTracker())
   await announceFor(tracker.httpUrl, infoHash, address)
   const directory = await temporaryDirectory()
-  const aria2 = endAfterTest(Aria2.download({ torrent, directory, tracker: tracker.httpUrl, encrypted }))
+  const aria2 = endAfterTest(
+    Aria2.download({ torrent, directory, tracker: tracker.httpUrl, encrypted }),
+  )
   await aria2.done()
   return directory
 }
