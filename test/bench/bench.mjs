@@ -13,7 +13,7 @@ import { makeSample } from './sample-data.mjs'
 const { values: options } = parseArgs({
   options: {
     runs: { type: 'string', default: '5' },
-    megabytes: { type: 'string', default: '512' },
+    megabytes: { type: 'string', default: '1024' },
   },
 })
 const runs = Number(options.runs)
