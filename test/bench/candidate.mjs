@@ -10,7 +10,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import { AddressPolicy, Client, EgressGuard, MemoryStorage } from '@isthmus/core'
-import { allowAll, createHandler, toNodeListener } from '@isthmus/http'
+import { allowAll, createHandler, toNodeListener, warmUp } from '@isthmus/http'
 import { FileStorage } from '@isthmus/storage-file'
 
 const MIB = 1024 * 1024
@@ -48,6 +48,8 @@ process.once('SIGTERM', async () => {
 await run()
 
 async function stream() {
+  // What the bundled server does too before it says that it listens.
+  await warmUp()
   const torrent = await client.add(readFileSync(source))
   await torrent.ready()
   let connected = peers === ''

@@ -8,7 +8,7 @@ import {
   type Storage,
   type Torrent,
 } from '@isthmus/core'
-import { allowAll, createHandler, type Handler, toNodeListener } from '@isthmus/http'
+import { allowAll, createHandler, type Handler, toNodeListener, warmUp } from '@isthmus/http'
 import { FileSession, FileStorage } from '@isthmus/storage-file'
 import { describeError } from './describe-error.ts'
 import { refuseUnsupported } from './features.ts'
@@ -99,6 +99,7 @@ async function open(
     onError: (error) => output(`a request failed: ${describeError(error)}`),
   })
   onClose(() => handler.close())
+  await withProgress(warmUp(), () => 'warming up', output)
   const http = await openHttp(handler, { host, port }, output)
   onClose(() => http.close(closeGraceMs))
   const progress = new DownloadProgress(client, output)

@@ -30,3 +30,4 @@ export type { CorsOrigins } from './cors.ts'
 
 export { statusOf } from './status.ts'
 export type { FileJson, TorrentJson } from './torrent-json.ts'
+export { warmUp } from './warm-up.ts'
