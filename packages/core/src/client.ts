@@ -149,8 +149,8 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
     this.#guard = egress ?? new EgressGuard()
     this.#ownsGuard = egress === undefined
     this.#connections = new ConnectionLimits(this.limits)
+    const onWarning = (error: IsthmusError) => this.emit('warning', error)
     if (options.session !== undefined) {
-      const onWarning = (error: IsthmusError) => this.emit('warning', error)
       this.#session = new SessionKeeper({ store: options.session, limits: this.limits, onWarning })
     }
     if (listen !== false) {
@@ -158,7 +158,6 @@ export class Client extends typedEventEmitter<ClientEvents>() implements AsyncDi
       this.#listener = new PeerListener({ ...listen, onConnection })
     }
     const peerPort = () => this.#port
-    const onWarning = (error: IsthmusError) => this.emit('warning', error)
     const { dht, lsd = false } = options
     if (dht !== undefined && dht !== false) {
       const chosen = dht === true ? {} : dht

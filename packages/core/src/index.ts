@@ -32,12 +32,12 @@ export type {
   TransferTotals,
 } from './discovery/discovery.ts'
 export { LsdDiscovery, type LsdDiscoveryOptions } from './discovery/lsd-discovery.ts'
+export type { Schedule } from './discovery/schedule.ts'
 export {
   TrackerDiscovery,
   type TrackerDiscoveryOptions,
   type TrackerStatus,
 } from './discovery/tracker-discovery.ts'
-export type { Schedule } from './discovery/tracker-session.ts'
 // What everything stands on
 export { type ErrorCode, IsthmusError, isIsthmusError } from './errors.ts'
 // Folders

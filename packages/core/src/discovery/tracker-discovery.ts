@@ -9,7 +9,8 @@ import type { AnnounceReply, AnnounceRequest } from './announce.ts'
 import type { AnnounceEvent, AnnounceOptions, Discovery, TransferTotals } from './discovery.ts'
 import { announceHttp } from './http-tracker.ts'
 import { PeerFeed } from './peer-feed.ts'
-import { type Schedule, type Tell, TrackerSession } from './tracker-session.ts'
+import { type Schedule, scheduleUnref } from './schedule.ts'
+import { type Tell, TrackerSession } from './tracker-session.ts'
 import { type Tracker, TrackerTiers } from './tracker-tiers.ts'
 import { UdpConnections } from './udp-connections.ts'
 import { announceUdp } from './udp-tracker.ts'
@@ -207,10 +208,4 @@ interface AnnouncedTorrent {
 
 function keyOf(id: TorrentId): string {
   return Buffer.from(wireInfoHash(id)).toString('hex')
-}
-
-function scheduleUnref(run: () => void, delayMs: number): () => void {
-  const timer = setTimeout(run, delayMs)
-  timer.unref()
-  return () => clearTimeout(timer)
 }

@@ -2,10 +2,8 @@ import { IsthmusError } from '../errors.ts'
 import { type AbortOptions, abortable } from '../signal.ts'
 import { type AnnounceReply, DEFAULT_NUM_WANT } from './announce.ts'
 import type { AnnounceEvent, AnnounceOptions, PeerAddress, TransferTotals } from './discovery.ts'
+import type { Schedule } from './schedule.ts'
 import type { Tracker, TrackerTiers } from './tracker-tiers.ts'
-
-/** Runs `run` once after `delayMs`, unless the function that it returns is called before. */
-export type Schedule = (run: () => void, delayMs: number) => () => void
 
 export interface Tell extends AbortOptions {
   readonly event: AnnounceEvent

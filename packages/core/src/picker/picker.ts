@@ -385,6 +385,8 @@ export class Picker<P extends object> {
 
   /** What of a download is under way. */
   #wantedPieces(): readonly number[] {
+    // Asked at every turn of every peer; most of the time there are readers and no download.
+    if (this.#wanted.count === 0) return []
     return [...this.#started.keys()].filter((piece) => this.#wanted.has(piece))
   }
 

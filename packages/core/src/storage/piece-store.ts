@@ -110,11 +110,6 @@ export class PieceStore implements Tenant {
     return this.#storage.capacity?.maxBytes ?? Number.POSITIVE_INFINITY
   }
 
-  /** There, but not checked yet. */
-  isUnchecked(piece: number): boolean {
-    return this.#unchecked.has(piece)
-  }
-
   /** What readers will need, nearest first. */
   want(pieces: readonly number[]): void {
     this.#storage.want?.(pieces)

@@ -342,7 +342,7 @@ export class Swarm implements PeerHandler {
       address,
       incoming: false,
       limits: this.#options.limits,
-      obfuscation: obfuscated ? { role: 'initiate', options: obfuscation } : undefined,
+      obfuscation: obfuscated ? { role: 'initiate' } : undefined,
       route: (_, handshake) => (this.#mayJoin(peer, handshake) ? this : undefined),
       onLost: () => this.onClose(peer, undefined),
     })

@@ -29,7 +29,7 @@ export interface WireOptions {
 
 /** `initiate` once our handshake was queued, see {@link Wire.obfuscate}; `respond` takes plain peers too. */
 export type WireObfuscation =
-  | { readonly role: 'initiate'; readonly options: ObfuscationOptions }
+  | { readonly role: 'initiate' }
   | { readonly role: 'respond'; readonly options: ResponderOptions }
 
 /** The shape of the torrent, against which indices are checked. */
@@ -101,11 +101,6 @@ export class Wire {
   /** The torrent that an obfuscated connection was opened for; undefined for a plain one. */
   get obfuscatedInfoHash(): Uint8Array | undefined {
     return this.#stream?.infoHash
-  }
-
-  /** Whether the obfuscated handshake, if one was wanted, is through. */
-  get isThrough(): boolean {
-    return this.#obfuscation === undefined
   }
 
   /** As the side that dialed: hides the connection, beginning with our handshake, which was queued before. */
